@@ -1,0 +1,1 @@
+"""What was measured: runs, verdict, diagnosis; no torch."""

@@ -1,0 +1,243 @@
+"""Diagnosis: named findings, each with its evidence and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, linear_regression, stdev
+
+from smallprint.results.runs import Epoch, Run
+from smallprint.results.verdict import Verdict
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.trace import Trace
+
+# Thresholds are shares of the error that the contract allows (0.6 points for 99.4%), so that they
+# mean the same for an easy data set as for a hard one.
+_GAP = 0.25  # a train/test gap that matters
+_BELOW = 0.5  # train this far below test: something makes training harder than it need be
+_NOISE = 0.06  # standard deviation of the last epochs that costs margin
+_FLAT = 0.02  # rise of the train accuracy per epoch that is no rise
+_RISE = 0.10  # rise of the test accuracy over the last epochs that would have gone on
+_LARGE_RATE = 0.2  # share of the highest learning rate that is still large at the end
+_MOST = 0.5  # share of all parameters that is too much for one layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that holds a rung back, or lets it go further."""
+
+    name: str
+    evidence: str  # the numbers it rests on
+    advice: str  # the next thing to try
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What the findings look at."""
+
+    rung: Rung
+    trace: Trace
+    verdict: Verdict
+    runs: tuple[Run, ...]  # finished, never empty
+    promise: float  # percent
+    last: int  # epochs that the promise covers
+
+    @property
+    def allowed(self) -> float:
+        """Points of error that the contract allows; at least a tenth of a point, so that shares of it mean something."""
+        return max(0.1, 100 - self.promise)
+
+    @property
+    def window(self) -> list[Epoch]:
+        """The last epochs of all runs."""
+        return [epoch for run in self.runs for epoch in run.epochs[-self.last :]]
+
+    @property
+    def train(self) -> float:
+        """Mean train accuracy of the last epochs, in percent."""
+        return 100 * fmean(epoch.train_accuracy for epoch in self.window)
+
+    @property
+    def test(self) -> float:
+        """Mean test accuracy of the last epochs, in percent."""
+        return 100 * fmean(epoch.test_accuracy for epoch in self.window)
+
+    @property
+    def kept(self) -> bool:
+        return self.verdict.passed == self.verdict.of
+
+    def slope(self, value: Callable[[Epoch], float]) -> float:
+        """Points per epoch over the last epochs, mean over runs."""
+        slopes = []
+        for run in self.runs:
+            window = run.epochs[-max(self.last, 3) :]
+            if len(window) > 1:
+                slopes.append(linear_regression([e.epoch for e in window], [100 * value(e) for e in window]).slope)
+        return fmean(slopes) if slopes else 0.0
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the test accuracy about its line over the last epochs, in points."""
+        deviations = []
+        for run in self.runs:
+            window = run.epochs[-max(self.last, 3) :]
+            if len(window) > 2:
+                xs, ys = [float(e.epoch) for e in window], [100 * e.test_accuracy for e in window]
+                line = linear_regression(xs, ys)
+                deviations.append(stdev(y - line.slope * x - line.intercept for x, y in zip(xs, ys, strict=True)))
+        return fmean(deviations) if deviations else 0.0
+
+    @property
+    def final_rate(self) -> float:
+        """The last learning rate as a share of the highest."""
+        run = self.runs[0]
+        return run.epochs[-1].learning_rate / (max(epoch.learning_rate for epoch in run.epochs) or 1.0)
+
+
+def diagnose(ladder: Ladder, rung: Rung, verdict: Verdict, runs: Sequence[Run]) -> tuple[Finding, ...]:
+    """What the runs of a rung say about why it keeps or breaks the contract, most pressing first."""
+    findings = list(_diverged(runs))
+    finished = tuple(run for run in runs if run.status == "finished" and run.epochs)
+    if finished:
+        case = _Case(
+            rung=rung, trace=ladder.trace(rung), verdict=verdict, runs=finished,
+            promise=float(verdict.contract.accuracy.value), last=verdict.contract.last_epochs,
+        )  # fmt: skip
+        findings += [finding for look in _LOOKS for finding in look(case)]
+    return tuple(findings)
+
+
+def _diverged(runs: Sequence[Run]) -> Iterator[Finding]:
+    for run in runs:
+        if run.status == "diverged":
+            rate = run.epochs[-1].learning_rate if run.epochs else 0.0
+            yield Finding(
+                name="diverged",
+                evidence=f"seed {run.seed}: the loss was no longer a number in epoch {len(run.epochs)}, at learning rate {rate:g}",
+                advice=f"lower the learning rate to {rate / 5:g}, warm it up, or put batchnorm after the convolutions",
+            )
+
+
+def _receptive_field(case: _Case) -> Iterator[Finding]:
+    side = max(case.trace.input_shape[1:])
+    if case.trace.receptive_field < side:
+        yield Finding(
+            name="receptive field smaller than the image",
+            evidence=f"an output sees {case.trace.receptive_field} of {side} pixels along a side",
+            advice="pool once more, add a 3x3 convolution, or use a larger kernel",
+        )
+
+
+def _top_heavy(case: _Case) -> Iterator[Finding]:
+    weighted = [step for step in case.trace.steps if step.macs]
+    largest = max(case.trace.steps, key=lambda step: step.parameters)
+    share = largest.parameters / max(1, case.trace.parameters)
+    if len(weighted) >= 3 and share > _MOST:
+        yield Finding(
+            name="most of the parameters in one layer",
+            evidence=f"{largest.text} holds {largest.parameters:,} of {case.trace.parameters:,} parameters ({share:.0%})",
+            advice="narrow what goes into it, put a 1x1 convolution before it, or end with gap",
+        )
+
+
+def _fit(case: _Case) -> Iterator[Finding]:
+    """Too small, too strongly regularised, or learned by heart: at most one of them."""
+    if case.kept:
+        return
+    gap = case.train - case.test
+    numbers = (
+        f"train {case.train:.2f}%, test {case.test:.2f}% over the last {case.last} epochs; promised {case.promise:g}%"
+    )
+    rise = case.slope(lambda epoch: epoch.train_accuracy)
+    held_back = bool(case.rung.recipe.augment) or any(
+        operation.kind.startswith("dropout") for step in case.trace.steps for operation in step.operations
+    )
+    if gap > _GAP * case.allowed:
+        yield Finding(
+            name="over-fits",
+            evidence=f"{numbers}; gap {gap:+.2f} points",
+            advice="turn and shift the training images, or add a little dropout; then spend parameters, not before",
+        )
+    elif -gap > _BELOW * case.allowed and held_back and case.train < case.promise:
+        yield Finding(
+            name="dropout or augmentation too strong for the size",
+            evidence=f"{numbers}; train is {-gap:.2f} points below test",
+            advice="halve the dropout first, then the augmentation; a small network needs little of either",
+        )
+    elif case.train < case.promise and rise < _FLAT * case.allowed:
+        yield Finding(
+            name="capacity reached",
+            evidence=f"{numbers}; train rises by {rise:.3f} points per epoch",
+            advice="widen the layers after the first pooling, or add one; more epochs of this will not help",
+        )
+    elif case.train < case.promise:
+        yield Finding(
+            name="under-fits",
+            evidence=f"{numbers}; train still rises by {rise:.3f} points per epoch",
+            advice="raise the learning rate or use onecycle; normalise if it does not yet; then widen",
+        )
+
+
+def _still_improving(case: _Case) -> Iterator[Finding]:
+    epochs = max(case.last, 3) - 1
+    rise = epochs * case.slope(lambda epoch: epoch.test_accuracy)
+    if not case.kept and rise > _RISE * case.allowed and rise > 2 * case.noise:
+        yield Finding(
+            name="still improving when it stopped",
+            evidence=f"test accuracy rose by {rise:.2f} points over the last {epochs + 1} epochs, noise {case.noise:.3f}",
+            advice="train longer if the contract allows, or reach the same point sooner: a higher learning rate that ends low",
+        )
+
+
+def _noisy_end(case: _Case) -> Iterator[Finding]:
+    if case.kept or case.final_rate <= _LARGE_RATE:
+        return
+    margin = case.test - case.promise
+    if case.noise > _NOISE * case.allowed or (margin >= 0 and case.noise > margin / 2):
+        yield Finding(
+            name="learning rate too high at the end",
+            evidence=(
+                f"the last {case.last} epochs move by {case.noise:.3f} points (standard deviation) about {case.test:.2f}%, "
+                f"{margin:+.2f} from the promise; the learning rate ends at {case.runs[0].epochs[-1].learning_rate:g}"
+            ),
+            advice='let it end low: schedule = "step every=6 times=0.1", onecycle, or cosine with a tail; or average = "ema 0.998"',
+        )
+
+
+def _unlucky_window(case: _Case) -> Iterator[Finding]:
+    needed = [
+        (
+            run,
+            [
+                e
+                for e in run.epochs[-case.last :]
+                if e.test_correct < case.verdict.contract.correct_needed(e.test_total)
+            ],
+        )
+        for run in case.runs
+    ]
+    missed = [(run, short) for run, short in needed if short]
+    if not missed or case.test < case.promise or case.final_rate > _LARGE_RATE:
+        return
+    yield Finding(
+        name="good seeds but an unlucky window",
+        evidence=(
+            f"the mean of the last {case.last} epochs is {case.test:.3f}%, above the promise, yet "
+            + "; ".join(f"seed {run.seed} fell short in {len(short)} of them" for run, short in missed)
+        ),
+        advice="gain a little mean accuracy or quiet the end (a lower last learning rate, an average); more seeds will not change the rate",
+    )
+
+
+def _room_to_shrink(case: _Case) -> Iterator[Finding]:
+    if not case.kept or not case.verdict.seeds:
+        return
+    spare = min(clause.margin for seed in case.verdict.seeds for clause in seed.clauses if clause.name == "accuracy")
+    yield Finding(
+        name="room to shrink" if spare > 0 else "kept by a hair",
+        evidence=f"the worst of the last {case.last} epochs over all seeds has {spare:,.0f} test images to spare",
+        advice=("narrow a layer or drop one, and climb again" if spare > 0 else "run more seeds before building on it"),
+    )
+
+
+_LOOKS = (_fit, _still_improving, _noisy_end, _unlucky_window, _receptive_field, _top_heavy, _room_to_shrink)

@@ -1,0 +1,180 @@
+"""Verdict: kept or broken clause by clause, and how surely over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from smallprint.results.runs import Run
+from smallprint.spec.contract import Certainty, Contract
+
+_MOST_SEEDS = 100_000  # a certificate that needs more is out of reach
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """One clause of the contract, judged for one seed."""
+
+    name: str  # the contract's key
+    kept: bool
+    margin: float  # to spare (positive or zero) or short (negative), in the clause's own unit
+    text: str  # "epoch 11 had 9,934 of 10,000, 6 short"
+
+    def __str__(self) -> str:
+        return f"{self.name} {'kept' if self.kept else 'broken'}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedVerdict:
+    """What one seed's run says about the contract."""
+
+    seed: int
+    clauses: tuple[Clause, ...]  # empty while the run has not ended
+
+    @property
+    def kept(self) -> bool | None:
+        """None while the run has not ended."""
+        return all(clause.kept for clause in self.clauses) if self.clauses else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What all seeds of a rung together say about the contract."""
+
+    contract: Contract
+    seeds: tuple[SeedVerdict, ...]
+    passed: int  # seeds that kept every clause
+    of: int  # seeds whose run has ended
+    interval: tuple[float, float]  # two-sided Clopper-Pearson interval of the pass rate, 0 to 1
+    certificate: str  # certified | refuted | undecided, for the contract's certainty or 95% / 95%
+    more_clean_seeds: int | None = field(default=None)  # that a certificate still needs; None: out of reach
+
+    @property
+    def outcome(self) -> str:
+        """Kept | broken | undecided. With a certainty in the contract, only a certificate decides."""
+        if self.of == 0:
+            return "undecided"
+        if self.contract.certainty:
+            return {"certified": "kept", "refuted": "broken", "undecided": "undecided"}[self.certificate]
+        return "kept" if self.passed == self.of else "broken"
+
+    @property
+    def text(self) -> str:
+        """The verdict over seeds in a sentence."""
+        if self.of == 0:
+            return "undecided: no run has ended"
+        low, high = (f"{100 * bound:.1f}%" for bound in self.interval)
+        certainty = self.contract.certainty or Certainty()
+        confidence = f"{float(100 * certainty.confidence):g}%"
+        seeds = "seed" if self.of == 1 else "seeds"
+        text = f"{self.outcome}: {self.passed} of {self.of} {seeds} kept the contract (pass rate {low} to {high} at {confidence})"
+        if self.certificate == "undecided" and self.more_clean_seeds:
+            return f"{text}; {self.more_clean_seeds} more clean {'seed' if self.more_clean_seeds == 1 else 'seeds'} would certify {certainty}"
+        return f"{text}; {self.certificate} for {certainty}" if self.certificate != "undecided" else text
+
+
+def judge(contract: Contract, runs: Sequence[Run]) -> Verdict:
+    """Judge the runs of one rung.
+
+    The interval is the exact one of C. Clopper and E. Pearson, "The use of confidence or fiducial limits
+    illustrated in the case of the binomial", Biometrika 26 (1934), page 404. The certificate uses its one-sided
+    bounds and is valid for a number of seeds fixed beforehand.
+    """
+    seeds = tuple(SeedVerdict(seed=run.seed, clauses=_clauses(contract, run)) for run in runs)
+    of = sum(seed.kept is not None for seed in seeds)
+    passed = sum(seed.kept is True for seed in seeds)
+    certainty = contract.certainty or Certainty()
+    doubt = float(1 - certainty.confidence)
+    interval = (_lower(passed, of, doubt / 2), _upper(passed, of, doubt / 2))
+    certificate = "undecided"
+    if of and _lower(passed, of, doubt) >= certainty.rate:
+        certificate = "certified"
+    elif of and _upper(passed, of, doubt) < certainty.rate:
+        certificate = "refuted"
+    return Verdict(
+        contract=contract, seeds=seeds, passed=passed, of=of, interval=interval, certificate=certificate,
+        more_clean_seeds=_more_clean_seeds(passed, of, certainty),
+    )  # fmt: skip
+
+
+def worst_of_last(run: Run, last: int) -> tuple[int, int, int] | None:
+    """Epoch number, correct and total of the worst test result in the last epochs; None before they are there."""
+    if len(run.epochs) < last:
+        return None
+    worst = min(run.epochs[-last:], key=lambda epoch: (Fraction(epoch.test_correct, epoch.test_total), epoch.epoch))
+    return worst.epoch, worst.test_correct, worst.test_total
+
+
+def _clauses(contract: Contract, run: Run) -> tuple[Clause, ...]:
+    if not run.ended:
+        return ()
+    clauses = [_accuracy(contract, run)]
+    for name, value in (("parameters", run.parameters), ("epochs", run.planned), ("macs", run.macs)):
+        bound = getattr(contract, name)
+        if bound is not None:
+            spare = bound.nearest_whole() - value
+            text = f"{value:,} ({bound}), " + (f"{spare:,} to spare" if spare >= 0 else f"{-spare:,} too many")
+            clauses.append(Clause(name=name, kept=spare >= 0, margin=spare, text=text))
+    if contract.gap is not None and run.status == "finished":
+        widest = max(run.epochs[-contract.last_epochs :], key=lambda epoch: epoch.gap)
+        spare_points = float(contract.gap.value) - widest.gap
+        kept = contract.gap.allows(Fraction(widest.gap))
+        text = f"epoch {widest.epoch} had train {widest.gap:+.2f} points above test ({contract.gap} points)"
+        clauses.append(Clause(name="gap", kept=kept, margin=spare_points, text=text))
+    return tuple(clauses)
+
+
+def _accuracy(contract: Contract, run: Run) -> Clause:
+    if run.status == "diverged":
+        text = f"the loss was no longer a number in epoch {len(run.epochs)}"
+        return Clause(name="accuracy", kept=False, margin=float("-inf"), text=text)
+    worst = worst_of_last(run, contract.last_epochs)
+    if worst is None:
+        missing = contract.last_epochs - len(run.epochs)
+        text = f"{len(run.epochs)} epochs are {missing} fewer than the last {contract.last_epochs} it must hold in"
+        return Clause(name="accuracy", kept=False, margin=float("-inf"), text=text)
+    epoch, correct, total = worst
+    spare = correct - contract.correct_needed(total)
+    short = sum(e.test_correct < contract.correct_needed(e.test_total) for e in run.epochs[-contract.last_epochs :])
+    text = f"epoch {epoch} had {correct:,} of {total:,}, " + (
+        f"{-spare:,} short" if spare < 0 else f"{spare:,} to spare"
+    )
+    if spare < 0 and contract.last_epochs > 1:
+        text += f" ({short} of the last {contract.last_epochs} epochs short)"
+    return Clause(name="accuracy", kept=spare >= 0, margin=spare, text=text)
+
+
+def _lower(passed: int, of: int, doubt: float) -> float:
+    """The pass rate below which `passed` or more of `of` would happen with probability `doubt` at most."""
+    from scipy.special import betaincinv  # 0.3 s to import: only where a verdict is asked for
+
+    return float(betaincinv(passed, of - passed + 1, doubt)) if passed else 0.0
+
+
+def _upper(passed: int, of: int, doubt: float) -> float:
+    """The pass rate above which `passed` or fewer of `of` would happen with probability `doubt` at most."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(passed + 1, of - passed, 1 - doubt)) if passed < of else 1.0
+
+
+def _more_clean_seeds(passed: int, of: int, certainty: Certainty) -> int | None:
+    """How many further seeds, all keeping the contract, would certify; None if out of reach."""
+    doubt = float(1 - certainty.confidence)
+
+    def enough(more: int) -> bool:
+        return _lower(passed + more, of + more, doubt) >= certainty.rate
+
+    if enough(0):
+        return 0
+    high = 1
+    while not enough(high):
+        high *= 2
+        if high > _MOST_SEEDS:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,1 @@
+"""What is asked: contract, network, recipe, ladder; no torch."""

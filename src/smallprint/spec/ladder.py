@@ -1,0 +1,327 @@
+"""Ladder, Rung: target, network and recipe, read strictly from TOML."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import tomli_w
+
+from smallprint.spec.contract import Contract
+from smallprint.spec.dataset import DATASETS, DatasetFacts
+from smallprint.spec.errors import LadderError, NotationError, listing, nearest
+from smallprint.spec.network import Network
+from smallprint.spec.recipe import Recipe
+from smallprint.spec.trace import Trace, trace
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+_Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a rung's source reported; nothing of it is ours."""
+
+    parameters: int | None = field(default=None)  # trainable values
+    best_train: float | None = field(default=None)  # percent
+    best_test: float | None = field(default=None)  # percent
+    train: tuple[float, ...] = field(default=())  # percent, epoch by epoch
+    test: tuple[float, ...] = field(default=())  # percent, epoch by epoch
+    note: str = field(default="")  # what a reader should know of it
+
+    KEYS: ClassVar[tuple[str, ...]] = ("parameters", "best_train", "best_test", "train", "test", "note")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One idea: why, which network, how it is trained."""
+
+    name: str
+    target: str
+    network: Network
+    recipe: Recipe
+    published: Published | None = field(default=None)
+
+    KEYS: ClassVar[tuple[str, ...]] = ("name", "target", "network", "recipe", "published")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """Rungs in order, and the contract they climb towards."""
+
+    name: str
+    title: str
+    dataset: str
+    contract: Contract
+    rungs: tuple[Rung, ...]
+
+    KEYS: ClassVar[tuple[str, ...]] = ("title", "dataset", "contract", "recipe", "rung")
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """The data set's shape and classes."""
+        return DATASETS[self.dataset]
+
+    def trace(self, rung: Rung) -> Trace:
+        """Shapes, parameters and MACs of a rung on this ladder's data set."""
+        return trace(rung.network, self.facts.input_shape, len(self.facts.classes))
+
+    def identity(self, rung: Rung) -> str:
+        """SHA-256 of all that a rung says about the numbers it will give, whatever words said it."""
+        steps = [step.identity for step in self.trace(rung).steps]
+        recipe = [f"{key}: {value}" for key, value in rung.recipe.sentences().items()]
+        return hashlib.sha256("\n".join([*steps, *recipe]).encode()).hexdigest()
+
+    def rung(self, name: str) -> Rung:
+        """The rung of that name.
+
+        Raises:
+            LadderError: there is none, with the names there are.
+        """
+        names = [rung.name for rung in self.rungs]
+        if name not in names:
+            raise LadderError(f"{self.name} has no rung {name!r}; it has {listing(names)}" + nearest(name, names))
+        return self.rungs[names.index(name)]
+
+    def only(self, rung: Rung) -> str:
+        """One rung as a whole ladder file, everything resolved: what a run folder keeps."""
+        entry: dict[str, Any] = {"name": rung.name, "target": rung.target, "network": f"{rung.network}\n"}
+        entry["recipe"] = rung.recipe.sentences()
+        return tomli_w.dumps(
+            {"title": self.title, "dataset": self.dataset, "contract": self.contract.clauses(), "rung": [entry]},
+            multiline_strings=True,
+        )
+
+
+class RungDiff(NamedTuple):
+    """What changed from one rung to the next."""
+
+    network: tuple[str, ...]  # lines of the canonical texts, each behind ' ', '-' or '+'
+    recipe: tuple[tuple[str, str, str], ...]  # key, before, after
+    parameters: tuple[int, int]  # before, after
+    macs: tuple[int, int]  # before, after
+
+
+def diff(ladder: Ladder, before: Rung, after: Rung) -> RungDiff:
+    """What changed between two rungs of a ladder: lines of the network, keys of the recipe, counts."""
+    lines = difflib.ndiff(str(before.network).split("\n"), str(after.network).split("\n"))
+    old, new = before.recipe.sentences(), after.recipe.sentences()
+    first, second = ladder.trace(before), ladder.trace(after)
+    return RungDiff(
+        network=tuple(f"{line[0]}{line[2:]}" for line in lines if line[0] != "?"),
+        recipe=tuple((key, str(old[key]), str(new[key])) for key in Recipe.KEYS if old[key] != new[key]),
+        parameters=(first.parameters, second.parameters),
+        macs=(first.macs, second.macs),
+    )
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the ladders that come with the package."""
+    folder = resources.files("smallprint") / "ladders"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
+def read_ladder(where: str | Path) -> Ladder:
+    """Read a shipped ladder by name, or a ladder file by path.
+
+    Raises:
+        LadderError: no such ladder, or a file with faults; all of them are in the message.
+    """
+    if isinstance(where, str) and where in shipped():
+        text = (resources.files("smallprint") / "ladders" / f"{where}.toml").read_text(encoding="utf-8")
+        return parse_ladder(text, name=where)
+    path = Path(where)
+    if not path.exists() and path.suffix != ".toml":
+        raise LadderError(
+            f"no ladder is called {str(where)!r}; shipped: {listing(shipped())}" + nearest(str(where), shipped())
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise LadderError(f"{path}: not a text file in UTF-8") from None
+    except OSError as fault:
+        hint = "; name the ladder file in it" if path.is_dir() else ""
+        raise LadderError(f"{path}: cannot be read: {fault.strerror}{hint}") from None
+    name = path.stem.lower()
+    if not _NAME.fullmatch(name):
+        raise LadderError(f"{path}: a ladder's file name is made of a-z, 0-9, '.', '_' and '-'; found {path.stem!r}")
+    return parse_ladder(text, name=name, source=str(path))
+
+
+def parse_ladder(text: str, *, name: str, source: str | None = None) -> Ladder:
+    """Read a ladder from the text of its file; `source` is what messages call the file.
+
+    Raises:
+        LadderError: every fault of the text, each with its line, in one message.
+    """
+    source = source or f"{name}.toml"
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise LadderError(f"{source}: not TOML: {fault}") from None
+    reading = _Reading(said, _places(text))
+    ladder = reading.ladder(name)
+    if ladder is None or reading.faults:
+        lines = [f"{source}:{line}: {message}" for line, message in sorted(reading.faults, key=lambda fault: fault[0])]
+        raise LadderError("\n".join(lines))
+    return ladder
+
+
+class _Reading:
+    """One pass over a ladder's values that goes on after a fault."""
+
+    def __init__(self, said: Mapping[str, Any], places: Mapping[_Path, tuple[int, int]]) -> None:
+        self.said = said
+        self.places = places
+        self.faults: list[tuple[int, str]] = []
+
+    def fault(self, path: _Path, message: str, inner: int = 0) -> None:
+        """Note a fault at a path; `inner` counts lines within a text that stands there."""
+        while path and path not in self.places:
+            path, inner = path[:-1], 0
+        line, first = self.places.get(path, (1, 1))
+        self.faults.append((first + inner - 1 if inner else line, message))
+
+    def notation(self, path: _Path, fault: NotationError) -> None:
+        self.fault(path, fault.message + fault.picture, fault.line or 0)
+
+    def ladder(self, name: str) -> Ladder | None:
+        self.keys((), self.said, Ladder.KEYS, "a ladder")
+        title = self.text((), self.said, "title", default=name)
+        dataset = self.text((), self.said, "dataset", default="")
+        if dataset not in DATASETS:
+            known = listing(DATASETS)
+            found = f"no data set is called {dataset!r}; known: {known}" + nearest(dataset, DATASETS)
+            self.fault(("dataset",), found if dataset else f"a ladder needs its dataset; known: {known}")
+        contract = self.contract()
+        rungs = self.said.get("rung")
+        if not isinstance(rungs, list) or not rungs or not all(isinstance(rung, dict) for rung in rungs):
+            self.fault(("rung",), "a ladder needs at least one [[rung]]")
+            return None
+        read = [rung for index, said in enumerate(rungs) if (rung := self.rung(index, said, DATASETS.get(dataset)))]
+        if self.faults or contract is None:
+            return None
+        return Ladder(name=name, title=title, dataset=dataset, contract=contract, rungs=tuple(read))
+
+    def contract(self) -> Contract | None:
+        said = self.table((), self.said, "contract")
+        faults = Contract.faults(said)
+        for key, fault in faults:
+            self.notation(("contract", key) if key else ("contract",), fault)
+        return None if faults else Contract.parse(said)
+
+    def rung(self, index: int, said: Mapping[str, Any], facts: DatasetFacts | None) -> Rung | None:
+        path: _Path = ("rung", index)
+        count = len(self.faults)
+        self.keys(path, said, Rung.KEYS, "a rung")
+        name = self.text(path, said, "name", default="")
+        earlier = [rung.get("name") for rung in self.said["rung"][:index]]
+        if name in earlier:
+            self.fault((*path, "name"), f"two rungs are called {name!r}; each needs its own name")
+        elif not _NAME.fullmatch(name):
+            self.fault((*path, "name"), f"a rung needs a name of a-z, 0-9, '.', '_' and '-', not {name!r}")
+        target = self.text(path, said, "target", default="")
+        network = self.network((*path, "network"), self.text(path, said, "network", default=""), facts)
+        recipe = self.recipe(path, said)
+        published = self.published(path, said)
+        if network is None or recipe is None or len(self.faults) > count:
+            return None
+        return Rung(name=name, target=target, network=network, recipe=recipe, published=published)
+
+    def network(self, path: _Path, text: str, facts: DatasetFacts | None) -> Network | None:
+        try:
+            network = Network.parse(text)
+            if facts:
+                trace(network, facts.input_shape, len(facts.classes))
+            return network
+        except NotationError as fault:
+            self.notation(path, fault)
+            return None
+
+    def recipe(self, path: _Path, said: Mapping[str, Any]) -> Recipe | None:
+        shared = self.table((), self.said, "recipe")
+        own = self.table(path, said, "recipe")
+        merged = {**shared, **own}
+        faults = Recipe.faults(merged)
+        for key, fault in faults:
+            at = (*path, "recipe", key) if key in own else ("recipe", key) if key in shared else path
+            seen = at[0] == "recipe" and path[1] != 0  # a shared fault is said once, with the first rung
+            if not seen:
+                self.fault(at, fault.message + fault.picture)
+        return None if faults else Recipe.parse(merged)
+
+    def published(self, path: _Path, said: Mapping[str, Any]) -> Published | None:
+        if "published" not in said:
+            return None
+        table, path = self.table(path, said, "published"), (*path, "published")
+        self.keys(path, table, Published.KEYS, "published")
+        values: dict[str, Any] = {}
+        for key in ("best_train", "best_test"):
+            if key in table and self.check(_percent(table[key]), (*path, key), f"{key} is a percentage such as 99.48"):
+                values[key] = float(table[key])
+        for key in ("train", "test"):
+            curve = table.get(key, [])
+            good = isinstance(curve, list) and all(_percent(value) for value in curve)
+            if self.check(good, (*path, key), f"{key} is a list of percentages, one per epoch"):
+                values[key] = tuple(float(value) for value in curve)
+        if "parameters" in table:
+            count = table["parameters"]
+            if self.check(
+                isinstance(count, int) and not isinstance(count, bool), (*path, "parameters"), "parameters is a count"
+            ):
+                values["parameters"] = count
+        return Published(note=self.text(path, table, "note", default=""), **values)
+
+    def check(self, good: bool, path: _Path, message: str) -> bool:
+        if not good:
+            self.fault(path, message)
+        return good
+
+    def keys(self, path: _Path, said: Mapping[str, Any], known: tuple[str, ...], owner: str) -> None:
+        for key in said:
+            if key not in known:
+                self.fault((*path, key), f"{owner} has no key {key!r}; known: {listing(known)}" + nearest(key, known))
+
+    def text(self, path: _Path, said: Mapping[str, Any], key: str, *, default: str) -> str:
+        value = said.get(key, default)
+        return value if self.check(isinstance(value, str), (*path, key), f"{key} is a text in quotes") else default
+
+    def table(self, path: _Path, said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = said.get(key, {})
+        return value if self.check(isinstance(value, dict), (*path, key), f"{key} is a table: [{key}]") else {}
+
+
+def _percent(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100
+
+
+def _places(text: str) -> dict[_Path, tuple[int, int]]:
+    """Where each table and key of a ladder file stands: its line, and the first line of its text."""
+    return dict(_walk(text))
+
+
+def _walk(text: str) -> Iterator[tuple[_Path, tuple[int, int]]]:
+    # tomllib keeps no positions. Keys it finds inside inline tables fall back to the table's line.
+    table: _Path = ()
+    rung, closing = -1, ""
+    for line, source in enumerate(text.split("\n"), start=1):
+        if closing:
+            closing = "" if closing in source else closing
+        elif found := re.match(r"\s*(\[{1,2})\s*([A-Za-z0-9_.\s\"-]+?)\s*\]", source):
+            keys = [key.strip(' "') for key in found[2].split(".")]
+            rung += found[1] == "[[" and keys == ["rung"]
+            table = ("rung", rung, *keys[1:]) if keys[0] == "rung" else tuple(keys)
+            yield table, (line, line)
+        elif found := re.match(r"\s*\"?([A-Za-z0-9_-]+)\"?\s*=\s*(.*)", source):
+            value = found[2]
+            quote = value[:3] if value[:3] in ('"""', "'''") else ""
+            if quote and quote not in value[3:]:
+                closing = quote
+            yield (*table, found[1]), (line, line + (1 if closing and not value[3:].strip() else 0))

@@ -1,0 +1,231 @@
+"""Recipe: optimiser, schedule, batch, epochs, augmentation, averaging, loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from smallprint.spec.errors import NotationError, listing, nearest
+from smallprint.spec.notation import LARGEST, statements
+from smallprint.spec.schedule import SCHEDULES, Constant, Rates, Schedule
+from smallprint.spec.sentence import read_sentence, read_words, sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sgd:
+    """`torch.optim.SGD`."""
+
+    lr: float = field(default=0.0, metadata={"unit": "number", "required": True})  # learning rate
+    momentum: float = field(default=0.0, metadata={"unit": "number"})  # 0 to 1
+    nesterov: bool = field(default=False, metadata={"unit": "flag"})
+    weight_decay: float = field(default=0.0, metadata={"unit": "number"})  # per step, on every parameter
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum, as in momentum=0.9")
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(lr=self.lr, momentum=self.momentum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam:
+    """`torch.optim.Adam`; its weight decay is added to the gradient."""
+
+    lr: float = field(default=0.0, metadata={"unit": "number", "required": True})  # learning rate
+    beta1: float = field(default=0.9, metadata={"unit": "number"})  # 0 to 1
+    beta2: float = field(default=0.999, metadata={"unit": "number"})  # 0 to 1
+    eps: float = field(default=1e-8, metadata={"unit": "number"})  # added to the divisor
+    weight_decay: float = field(default=0.0, metadata={"unit": "number"})  # per step, on every parameter
+
+    def __post_init__(self) -> None:
+        if not (self.beta1 < 1 and self.beta2 < 1):
+            raise ValueError("beta1 and beta2 are below 1")
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(lr=self.lr, momentum=self.beta1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW:
+    """`torch.optim.AdamW`; its weight decay acts on the weights themselves."""
+
+    lr: float = field(default=0.0, metadata={"unit": "number", "required": True})  # learning rate
+    beta1: float = field(default=0.9, metadata={"unit": "number"})  # 0 to 1
+    beta2: float = field(default=0.999, metadata={"unit": "number"})  # 0 to 1
+    eps: float = field(default=1e-8, metadata={"unit": "number"})  # added to the divisor
+    weight_decay: float = field(default=0.01, metadata={"unit": "number"})  # times the learning rate, per step
+
+    def __post_init__(self) -> None:
+        if not (self.beta1 < 1 and self.beta2 < 1):
+            raise ValueError("beta1 and beta2 are below 1")
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(lr=self.lr, momentum=self.beta1)
+
+
+Optimiser = Sgd | Adam | AdamW
+OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """One random change of every training image: first its greys, then one warp about its centre.
+
+    Every amount is a range: drawn per image, evenly, from minus to plus. With `nearest`, shifts are
+    whole pixels and the greys stay those of the image, as in the published recipes.
+    """
+
+    rotate: float = field(default=0.0, metadata={"unit": "deg"})  # degrees, either way
+    shift: float = field(default=0.0, metadata={"unit": "px"})  # pixels, either way, each axis
+    scale: float = field(default=0.0, metadata={"unit": "%"})  # percent, larger or smaller
+    shear: float = field(default=0.0, metadata={"unit": "deg"})  # degrees, either way, along x
+    brightness: float = field(default=0.0, metadata={"unit": "%"})  # percent, brighter or darker
+    contrast: float = field(default=0.0, metadata={"unit": "%"})  # percent, about the image's mean grey
+    interpolation: str = field(default="bilinear", metadata={"unit": ("bilinear", "nearest")})
+    fill: float = field(default=0.0, metadata={"unit": "fraction"})  # grey outside the image: 0 black, 1 white
+
+    def __post_init__(self) -> None:
+        if self.scale >= 100:
+            raise ValueError("scale is below 100%: nothing would be left of the image")
+        if self.rotate > 180 or self.shear >= 90:
+            raise ValueError("rotate is at most 180deg and shear below 90deg")
+        if self.brightness > 100 or self.contrast > 100:
+            raise ValueError("brightness and contrast are at most 100%")
+        if self.fill > 1:
+            raise ValueError("fill is a grey from 0 (black) to 1 (white), as in fill=1/255")
+
+    @property
+    def warps(self) -> bool:
+        """Whether pixels move at all."""
+        return any((self.rotate, self.shift, self.scale, self.shear))
+
+    @property
+    def recolours(self) -> bool:
+        """Whether greys change at all."""
+        return any((self.brightness, self.contrast))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ema:
+    """The judged weights are an exponential moving average, batch-norm statistics included.
+
+    `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)` and `use_buffers=True`, updated every step.
+    """
+
+    decay: float = field(default=0.0, metadata={"unit": "number", "required": True, "direct": True})  # per step
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay < 1:
+            raise ValueError("the decay of ema is between 0 and 1, as in: ema 0.998")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy:
+    """`torch.nn.CrossEntropyLoss`."""
+
+    smoothing: float = field(default=0.0, metadata={"unit": "number"})  # share of the label spread over all classes
+
+    def __post_init__(self) -> None:
+        if self.smoothing >= 1:
+            raise ValueError("smoothing is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained; every field reads from and prints as one sentence."""
+
+    optimiser: Optimiser
+    schedule: Schedule = field(default_factory=Constant)
+    batch: int = field(default=128)  # images
+    epochs: int = field(default=15)  # count
+    augment: tuple[Augment, ...] = field(default=())  # in this order
+    average: Ema | None = field(default=None)
+    loss: CrossEntropy = field(default_factory=CrossEntropy)
+
+    KEYS: ClassVar[tuple[str, ...]] = ("optimiser", "schedule", "batch", "epochs", "augment", "average", "loss")
+
+    @staticmethod
+    def parse(said: Mapping[str, object]) -> Recipe:
+        """Read a recipe from its keys.
+
+        Raises:
+            NotationError: the first fault; `Recipe.faults` gives all.
+        """
+        for _, fault in Recipe.faults(said):
+            raise fault
+        return Recipe(**{key: _READERS[key](value) for key, value in said.items()})  # type: ignore[arg-type]
+
+    @staticmethod
+    def faults(said: Mapping[str, object]) -> list[tuple[str, NotationError]]:
+        """Every fault of a recipe, with the key it belongs to."""
+        found: list[tuple[str, NotationError]] = []
+        for key, value in said.items():
+            try:
+                if key not in _READERS:
+                    raise NotationError(
+                        f"no recipe key is called {key!r}; known: {listing(Recipe.KEYS)}" + nearest(key, Recipe.KEYS)
+                    )
+                _READERS[key](value)
+            except NotationError as fault:
+                found.append((key, fault))
+        if "optimiser" not in said:
+            found.append(
+                ("", NotationError('a recipe needs an optimiser, such as: optimiser = "sgd lr=0.01 momentum=0.9"'))
+            )
+        return found
+
+    def sentences(self) -> dict[str, str | int]:
+        """Every key with its canonical sentence; `Recipe.parse(recipe.sentences()) == recipe`."""
+        return {
+            "optimiser": sentence(_name(OPTIMISERS, self.optimiser), self.optimiser),
+            "schedule": sentence(_name(SCHEDULES, self.schedule), self.schedule),
+            "batch": self.batch,
+            "epochs": self.epochs,
+            "augment": "; ".join(sentence("", stage) for stage in self.augment) or "none",
+            "average": sentence("ema", self.average) if self.average else "none",
+            "loss": sentence("cross-entropy", self.loss),
+        }
+
+
+def _name(names: Mapping[str, type], value: object) -> str:
+    return next(name for name, kind in names.items() if type(value) is kind)
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str):
+        raise NotationError(f"{key} is a sentence in quotes, not {value!r}")
+    return value
+
+
+def _whole(value: object, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+        raise NotationError(f"{key} is a whole number from 1 to {LARGEST:,}, not {value!r}")
+    return value
+
+
+def _augment(value: object) -> tuple[Augment, ...]:
+    text = _text(value, "augment")
+    if text.strip() in ("", "none"):
+        return ()
+    return tuple(read_words(words, Augment, "augment", start=words[0]) for words in statements(text))
+
+
+def _average(value: object) -> Ema | None:
+    text = _text(value, "average")
+    return None if text.strip() == "none" else read_sentence(text, {"ema": Ema}, "average")
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "optimiser": lambda value: read_sentence(_text(value, "optimiser"), OPTIMISERS, "optimiser"),
+    "schedule": lambda value: read_sentence(_text(value, "schedule"), SCHEDULES, "schedule"),
+    "batch": lambda value: _whole(value, "batch"),
+    "epochs": lambda value: _whole(value, "epochs"),
+    "augment": _augment,
+    "average": _average,
+    "loss": lambda value: read_sentence(_text(value, "loss"), {"cross-entropy": CrossEntropy}, "loss"),
+}

@@ -1,0 +1,1 @@
+"""How it is trained: the only room with torch."""
