@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import ClassVar
 
-from smallprint.spec.errors import NotationError, listing, nearest
+from smallprint.spec.errors import NotationError, listing, nearest, shown
 from smallprint.spec.notation import LARGEST
 
 _BOUND = re.compile(r"\s*(>=|<=|>|<)\s*([0-9][0-9,_]*(?:\.[0-9]+)?)\s*(%|points?)?\s*")
 _CERTAINTY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)% of seeds,\s*([0-9]+(?:\.[0-9]+)?)% confidence\s*")
-_AMENDMENT = re.compile(r"\s*([a-z_]+)\s*(=|>=|<=|>|<)\s*(.+?)\s*")
+_AMENDMENT = re.compile(r"([a-z_]+)\s*(=|>=|<=|>|<)\s*(.+)", re.DOTALL)
+_EXACT = Context(prec=60)  # digits; a clause is shorter than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +109,18 @@ class Contract:
         return found
 
     def amend(self, text: str) -> Contract:
-        """This contract with other clauses: `accuracy >= 99.3%, last_epochs = 3`.
+        """The contract with other clauses: `accuracy >= 99.3%, last_epochs = 3`.
 
         Raises:
             NotationError: a clause that does not read.
         """
         said: dict[str, object] = dict(self.clauses())
         for clause in re.split(r",(?!\s*[0-9.]+% confidence)", text):
-            found = _AMENDMENT.fullmatch(clause)
+            found = _AMENDMENT.fullmatch(clause.strip())
             if not found:
-                raise NotationError(f"a clause reads 'accuracy >= 99.3%' or 'last_epochs = 3', not {clause.strip()!r}")
+                raise NotationError(
+                    f"a clause reads 'accuracy >= 99.3%' or 'last_epochs = 3', not {shown(clause.strip())}"
+                )
             key, relation, value = found.groups()
             said[key] = (
                 f"{relation} {value}"
@@ -151,7 +155,9 @@ class Contract:
         parts += [_limit(self.parameters, "parameters")] if self.parameters else []
         parts += [_limit(self.epochs, "epochs")] if self.epochs else []
         parts += [_limit(self.macs, "multiply-adds")] if self.macs else []
-        parts += [f"train at most {_decimal(self.gap.value)} points above test"] if self.gap else []
+        if self.gap:
+            most = "at most" if self.gap.relation == "<=" else "less than"
+            parts.append(f"train {most} {_decimal(self.gap.value)} points above test")
         parts += [f"for {self.certainty}"] if self.certainty else []
         return ", ".join(parts)
 
@@ -162,14 +168,16 @@ def _limit(bound: Bound, what: str) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    return f"{float(value):.10f}".rstrip("0").rstrip(".")
+    """An exact decimal: every value was read from one."""
+    text = f"{_EXACT.divide(Decimal(value.numerator), Decimal(value.denominator)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _bound(value: object, key: str, *, upper: bool, unit: str) -> Bound:
     form = {"%": '">= 99.4%"', "points": '"<= 0.5 points"', "": '"< 8000"'}[unit]
     found = _BOUND.fullmatch(value) if isinstance(value, str) and len(value) < 40 else None
     if not found:
-        raise NotationError(f"{key} reads {form}, not {value!r}")
+        raise NotationError(f"{key} reads {form}, not {shown(value)}")
     relation, amount, said_unit = found.groups()
     if (relation in ("<", "<=")) != upper:
         raise NotationError(f"{key} is {'an upper' if upper else 'a lower'} limit and reads {form}, not {value!r}")
@@ -185,7 +193,7 @@ def _bound(value: object, key: str, *, upper: bool, unit: str) -> Bound:
 def _accuracy(value: object) -> Bound:
     bound = _bound(value, "accuracy", upper=False, unit="%")
     if not bound.allows(Fraction(100)):
-        raise NotationError(f"nobody can keep this: accuracy ends at 100%, not {value!r}")
+        raise NotationError(f"nobody can keep this: accuracy ends at 100%, but {value!r} asks for more")
     return bound
 
 
@@ -201,14 +209,14 @@ def _at_most(key: str) -> Callable[[object], Bound]:
 
 def _last_epochs(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
-        raise NotationError(f"last_epochs is a whole number from 1, not {value!r}")
+        raise NotationError(f"last_epochs is a whole number from 1 to {LARGEST:,}, not {shown(value)}")
     return value
 
 
 def _certainty(value: object) -> Certainty:
     found = _CERTAINTY.fullmatch(value) if isinstance(value, str) and len(value) < 60 else None
     if not found:
-        raise NotationError(f'certainty reads "95% of seeds, 95% confidence", not {value!r}')
+        raise NotationError(f'certainty reads "95% of seeds, 95% confidence", not {shown(value)}')
     rate, confidence = (Fraction(percent) / 100 for percent in found.groups())
     if not (0 < rate < 1 and 0 < confidence < 1):
         raise NotationError(f"nobody can keep this: certainty lies between 0% and 100%, ends excluded, not {value!r}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 80  # characters of a found value that a message repeats
+
 
 class SmallprintError(ValueError):
     """Anything a user can put right; the command line prints it and ends with status 2.
@@ -43,6 +45,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The clause "; did you mean 'maxpool'?", or nothing when no known word is near."""
     close = difflib.get_close_matches(word[:40].lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value as it was found, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not spell out a number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def listing(known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import tomli_w
 
 from smallprint.spec.contract import Contract
 from smallprint.spec.dataset import DATASETS, DatasetFacts
-from smallprint.spec.errors import LadderError, NotationError, listing, nearest
+from smallprint.spec.errors import LadderError, NotationError, listing, nearest, shown
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace, trace
@@ -138,17 +138,20 @@ def read_ladder(where: str | Path) -> Ladder:
         text = (resources.files("smallprint") / "ladders" / f"{where}.toml").read_text(encoding="utf-8")
         return parse_ladder(text, name=where)
     path = Path(where)
-    if not path.exists() and path.suffix != ".toml":
-        raise LadderError(
-            f"no ladder is called {str(where)!r}; shipped: {listing(shipped())}" + nearest(str(where), shipped())
-        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise LadderError(f"{path}: not a text file in UTF-8") from None
-    except OSError as fault:
-        hint = "; name the ladder file in it" if path.is_dir() else ""
-        raise LadderError(f"{path}: cannot be read: {fault.strerror}{hint}") from None
+    except IsADirectoryError:
+        raise LadderError(f"{path}: is a folder; name the ladder file in it") from None
+    except (OSError, ValueError) as fault:  # ValueError: a name that no file can have
+        missing = not isinstance(fault, OSError) or isinstance(fault, FileNotFoundError)
+        if not missing or path.suffix == ".toml":
+            reason = getattr(fault, "strerror", "no file can have this name")
+            raise LadderError(f"{path}: cannot be read: {reason}") from None
+        raise LadderError(
+            f"no ladder is called {shown(str(where))}; shipped: {listing(shipped())}" + nearest(str(where), shipped())
+        ) from None
     name = path.stem.lower()
     if not _NAME.fullmatch(name):
         raise LadderError(f"{path}: a ladder's file name is made of a-z, 0-9, '.', '_' and '-'; found {path.stem!r}")
@@ -166,6 +169,10 @@ def parse_ladder(text: str, *, name: str, source: str | None = None) -> Ladder:
         said = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise LadderError(f"{source}: not TOML: {fault}") from None
+    except ValueError:  # Python does not read a number of thousands of digits
+        raise LadderError(f"{source}: not TOML: a number has thousands of digits") from None
+    except RecursionError:
+        raise LadderError(f"{source}: not TOML: brackets within brackets, too deep to read") from None
     reading = _Reading(said, _places(text))
     ladder = reading.ladder(name)
     if ladder is None or reading.faults:
@@ -187,7 +194,9 @@ class _Reading:
         while path and path not in self.places:
             path, inner = path[:-1], 0
         line, first = self.places.get(path, (1, 1))
-        self.faults.append((first + inner - 1 if inner else line, message))
+        found = (first + inner - 1 if inner else line, message)
+        if found not in self.faults:  # what rungs share is said once
+            self.faults.append(found)
 
     def notation(self, path: _Path, fault: NotationError) -> None:
         self.fault(path, fault.message + fault.picture, fault.line or 0)
@@ -252,9 +261,7 @@ class _Reading:
         faults = Recipe.faults(merged)
         for key, fault in faults:
             at = (*path, "recipe", key) if key in own else ("recipe", key) if key in shared else path
-            seen = at[0] == "recipe" and path[1] != 0  # a shared fault is said once, with the first rung
-            if not seen:
-                self.fault(at, fault.message + fault.picture)
+            self.fault(at, fault.message + fault.picture)
         return None if faults else Recipe.parse(merged)
 
     def published(self, path: _Path, said: Mapping[str, Any]) -> Published | None:
@@ -273,9 +280,8 @@ class _Reading:
                 values[key] = tuple(float(value) for value in curve)
         if "parameters" in table:
             count = table["parameters"]
-            if self.check(
-                isinstance(count, int) and not isinstance(count, bool), (*path, "parameters"), "parameters is a count"
-            ):
+            good = isinstance(count, int) and not isinstance(count, bool) and 0 < count < 10**15
+            if self.check(good, (*path, "parameters"), "parameters is a count such as 7864"):
                 values["parameters"] = count
         return Published(note=self.text(path, table, "note", default=""), **values)
 
@@ -314,8 +320,8 @@ def _walk(text: str) -> Iterator[tuple[_Path, tuple[int, int]]]:
     for line, source in enumerate(text.split("\n"), start=1):
         if closing:
             closing = "" if closing in source else closing
-        elif found := re.match(r"\s*(\[{1,2})\s*([A-Za-z0-9_.\s\"-]+?)\s*\]", source):
-            keys = [key.strip(' "') for key in found[2].split(".")]
+        elif found := re.match(r"\s*(\[{1,2})([^\[\]]+)\]", source):
+            keys = [key.strip(" \t\"'") for key in found[2].split(".")]
             rung += found[1] == "[[" and keys == ["rung"]
             table = ("rung", rung, *keys[1:]) if keys[0] == "rung" else tuple(keys)
             yield table, (line, line)
@@ -324,4 +330,4 @@ def _walk(text: str) -> Iterator[tuple[_Path, tuple[int, int]]]:
             quote = value[:3] if value[:3] in ('"""', "'''") else ""
             if quote and quote not in value[3:]:
                 closing = quote
-            yield (*table, found[1]), (line, line + (1 if closing and not value[3:].strip() else 0))
+            yield (*table, found[1]), (line, line + (1 if closing and value[3:] in ("", "\r") else 0))

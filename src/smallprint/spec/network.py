@@ -245,9 +245,12 @@ def _operation(word: Word) -> Operation:
         if equals:
             raise word.fault(f"'{kind}' takes no amount")
         return Operation(kind=kind, word=word)
+    if not amount:
+        form = OPERATION_FORMS[_OPERATIONS.index(kind)]
+        raise word.fault(f"'{kind}' needs its amount, as in {form}")
     at = word.part(amount, len(kind) + 1)
     if kind == "leakyrelu":
-        return Operation(kind=kind, amount=number(at, "the slope of leakyrelu (as in leakyrelu=0.2)"), word=word)
+        return Operation(kind=kind, amount=number(at, "the slope of leakyrelu"), word=word)
     percent = quantity(at, kind, "%")
     if percent >= 100:
         raise word.fault(f"{kind} is below 100%; {amount} would leave nothing")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from smallprint.spec.errors import NotationError, listing, nearest
+from smallprint.spec.errors import NotationError, listing, nearest, shown
 from smallprint.spec.notation import LARGEST, statements
 from smallprint.spec.schedule import SCHEDULES, Constant, Rates, Schedule
 from smallprint.spec.sentence import read_sentence, read_words, sentence
@@ -198,13 +198,13 @@ def _name(names: Mapping[str, type], value: object) -> str:
 
 def _text(value: object, key: str) -> str:
     if not isinstance(value, str):
-        raise NotationError(f"{key} is a sentence in quotes, not {value!r}")
+        raise NotationError(f"{key} is a sentence in quotes, not {shown(value)}")
     return value
 
 
 def _whole(value: object, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
-        raise NotationError(f"{key} is a whole number from 1 to {LARGEST:,}, not {value!r}")
+        raise NotationError(f"{key} is a whole number from 1 to {LARGEST:,}, not {shown(value)}")
     return value
 
 
@@ -212,7 +212,8 @@ def _augment(value: object) -> tuple[Augment, ...]:
     text = _text(value, "augment")
     if text.strip() in ("", "none"):
         return ()
-    return tuple(read_words(words, Augment, "augment", start=words[0]) for words in statements(text))
+    stages = (read_words(words, Augment, "augment", start=words[0]) for words in statements(text))
+    return tuple(stage for stage in stages if stage.warps or stage.recolours)
 
 
 def _average(value: object) -> Ema | None:

@@ -68,7 +68,8 @@ class Step:
 class OneCycle:
     """`torch.optim.lr_scheduler.OneCycleLR`, stepped per batch, cosine annealing.
 
-    Source: L. Smith and N. Topin, "Super-convergence" (2018), arXiv 1708.07120, section 3; the two-phase form is PyTorch's.
+    Source: L. Smith and N. Topin, "Super-convergence" (2018), arXiv 1708.07120, section 3; the two-phase form
+    is PyTorch's.
     """
 
     peak: float = field(default=0.0, metadata={"unit": "number"})  # learning rate; 0: the optimiser's
@@ -84,6 +85,8 @@ class OneCycle:
             raise ValueError("onecycle's warmup is at most 100%")
         if self.div == 0 or self.final_div == 0:
             raise ValueError("onecycle divides by div and final_div; neither can be 0")
+        if self.low_momentum >= 1 or self.high_momentum >= 1:
+            raise ValueError("onecycle's low_momentum and high_momentum are below 1")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
         top = self.peak or base.lr
@@ -142,15 +145,12 @@ class Plateau:
             raise ValueError("plateau lowers the learning rate: times is below 1")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
-        lr, best, borne = base.lr, -inf, 0
+        falls = self.watch == "train-loss"
+        lr, best, borne = base.lr, inf if falls else -inf, 0
         for epoch in history:
-            value = -epoch.train_loss if self.watch == "train-loss" else (
-                epoch.train_accuracy if self.watch == "train-accuracy" else epoch.test_accuracy
-            )  # fmt: skip
-            if best == -inf or value > best + abs(best) * self.threshold:
-                best, borne = value, 0
-            else:
-                borne += 1
+            value: float = getattr(epoch, self.watch.replace("-", "_"))
+            better = value < best * (1 - self.threshold) if falls else value > best * (1 + self.threshold)
+            best, borne = (value, 0) if better else (best, borne + 1)
             if borne > self.patience:
                 lowered, borne = lr * self.times, 0
                 lr = lowered if lr - lowered > 1e-8 else lr  # PyTorch's `eps`

@@ -73,7 +73,7 @@ def sentence(name: str, value: object) -> str:
     words = [name] if name else []
     for key, field in _keys(type(value)).items():
         held = getattr(value, key)
-        if held == field.default:
+        if held == field.default and not field.metadata.get("required"):
             continue
         unit = field.metadata["unit"]
         if unit == "flag":

@@ -107,8 +107,9 @@ class _Place:
     jump: int = field(default=1)
     window: int = field(default=1)  # side of the map that a flattening laid flat
 
-    def see(self, kernel: int, stride: int) -> _Place:
-        return replace(self, receptive_field=self.receptive_field + (kernel - 1) * self.jump, jump=self.jump * stride)
+    def see(self, kernel: int, stride: int = 1, *, times: int = 1) -> _Place:
+        seen = self.receptive_field + times * (kernel - 1) * self.jump
+        return replace(self, receptive_field=seen, jump=self.jump * stride)
 
 
 def _operation(operation: Operation, place: _Place) -> tuple[Step, _Place]:
@@ -136,7 +137,10 @@ def _convolution(network: Network, layer: Layer, place: _Place) -> tuple[Step, _
     width = channels if layer.kind == "depthwise" else layer.width or 1
     groups = channels if layer.kind == "depthwise" else options.groups or 1
     if channels % groups or width % groups:
-        raise _fault(layer, f"groups={groups} divides neither less nor more than all of {channels} in, {width} out")
+        raise _fault(
+            layer,
+            f"groups={groups} must divide both the {channels} channels that come in and the {width} that go out",
+        )
     if options.pad == "same" and kernel % 2 == 0:
         raise _fault(
             layer, f"pad=same needs an odd kernel, not {kernel}; say pad={kernel // 2} or pad={kernel // 2 - 1}"
@@ -157,8 +161,7 @@ def _convolution(network: Network, layer: Layer, place: _Place) -> tuple[Step, _
         input_shape=place.shape,
         output_shape=(width, *_sides(layer, place.shape[1:], kernel, stride, pad)),
     )
-    weights = kernel * kernel * (channels // groups) * width
-    return _applied(layer, step, place, weights, macs=weights * prod(step.output_shape[1:]), biases=width)
+    return _applied(layer, step, place, weights=kernel * kernel * (channels // groups) * width)
 
 
 def _linear(network: Network, layer: Layer, place: _Place) -> tuple[Step, _Place]:
@@ -171,7 +174,6 @@ def _linear(network: Network, layer: Layer, place: _Place) -> tuple[Step, _Place
     step = Step(
         text=str(layer),
         kind="linear",
-        kernel=place.window,
         bias=bool(options.bias),
         skip=options.skip,
         times=options.times,
@@ -179,29 +181,24 @@ def _linear(network: Network, layer: Layer, place: _Place) -> tuple[Step, _Place
         input_shape=(features,),
         output_shape=(width,),
     )
-    flat = replace(place, shape=(features,), window=1)
-    weights = features * width
-    step, after = _applied(layer, step, replace(flat, window=place.window), weights, macs=weights, biases=width)
-    return replace(step, kernel=1), replace(after, window=1)
+    # The first linear layer behind a flattening sees the whole map that was laid flat.
+    return _applied(layer, step, replace(place.see(place.window), window=1), weights=features * width)
 
 
-def _applied(layer: Layer, step: Step, place: _Place, weights: int, macs: int, biases: int) -> tuple[Step, _Place]:
+def _applied(layer: Layer, step: Step, place: _Place, *, weights: int) -> tuple[Step, _Place]:
     """Finish a step that has weights: count it `times` times, check that its shapes allow that."""
     if step.times > 1 and step.input_shape != step.output_shape:
         raise _fault(layer, f"times={step.times} {_unequal(step)}")
+    if step.times > 1 and step.stride > 1:
+        raise _fault(layer, f"times={step.times} needs stride=1, not stride={step.stride}")
     if step.skip and step.input_shape != step.output_shape:
         raise _fault(layer, f"skip {_unequal(step)}")
-    after = place
-    for _ in range(step.times):
-        after = after.see(step.kernel, step.stride)
-        after = replace(after, window=1)
-        if step.kind == "linear":
-            step = replace(step, kernel=1)
-    norm = _normalisation(step.operations, step.output_shape)
+    after = place.see(step.kernel, step.stride, times=step.times)
+    biases = step.output_shape[0] if step.bias else 0
     return replace(
         step,
-        parameters=weights + (biases if step.bias else 0) + step.times * norm,
-        macs=step.times * macs,
+        parameters=weights + biases + step.times * _normalisation(step.operations, step.output_shape),
+        macs=step.times * weights * prod(step.output_shape[1:]),
         receptive_field=after.receptive_field,
         jump=after.jump,
     ), replace(after, shape=step.output_shape)
@@ -227,7 +224,7 @@ def _window(layer: Layer, place: _Place, *, kernel: int, stride: int, pad: int) 
 
 def _gap(network: Network, layer: Layer, place: _Place) -> tuple[Step, _Place]:
     # The window is the whole map; of a map that is not square, the longer side counts.
-    after = place.see(max(place.shape[1:]), 1)
+    after = place.see(max(place.shape[1:]))
     return Step(
         text=str(layer), kind="gap", input_shape=place.shape, output_shape=(place.shape[0], 1, 1),
         receptive_field=after.receptive_field, jump=after.jump,
@@ -260,7 +257,7 @@ def _sides(layer: Layer, sides: Shape, kernel: int, stride: int, pad: int) -> Sh
         raise _fault(
             layer,
             f"{layer.kind}{kernel} does not fit into the {seen} that reach it: the shape would shrink below 1; "
-            "pool less, pad=1, or a smaller kernel",
+            "pool less, pad more, or take a smaller kernel",
         )
     return after
 

@@ -1,0 +1,5 @@
+"""python -m smallprint."""
+
+from smallprint.cli import main
+
+main()

@@ -1,0 +1,78 @@
+"""Threads, memory and versions of the process that trains."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+from smallprint.results.runs import Environment
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h> of the GNU C library
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(threads: int) -> None:
+    """Set the number of threads, and keep freed memory for the next step.
+
+    A step of a tiny network allocates and frees the same few megabytes; handing them back to the system
+    each time costs more than some of its layers. Only the GNU C library has this switch.
+    """
+    torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            library = ctypes.CDLL(None)
+            for switch, size in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_TOP_PAD, 64 << 20)):
+                library.mallopt(switch, size)
+
+
+def describe() -> dict[str, str | int]:
+    """What a bug report needs to know of this machine."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        "vector unit": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def environment(version: str, device: str, threads: int) -> Environment:
+    """What a run's folder says about where it was trained."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    return Environment(
+        smallprint=version,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        platform=f"{platform.system()} {platform.machine()}",
+        device=name,
+        threads=threads,
+        commit=_commit(),
+    )
+
+
+def _commit() -> str:
+    """The commit of the working folder, with + behind it if files differ; empty outside a git checkout."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return said.stdout.strip() if said.returncode == 0 else ""

@@ -1,0 +1,143 @@
+"""Every result as JSON: what --json prints and records keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from smallprint.results.assessment import RungResult
+from smallprint.results.runs import Environment, Epoch, Run
+from smallprint.results.verdict import Verdict
+from smallprint.spec.contract import Contract
+from smallprint.spec.ladder import Ladder, RungDiff
+from smallprint.spec.network import Network
+from smallprint.spec.trace import Trace
+
+Document = dict[str, Any]
+
+
+def network_document(network: Network, trace: Trace) -> Document:
+    """A network and what arithmetic says of it."""
+    return {
+        "network": network.line,
+        "input_shape": list(trace.input_shape),
+        "parameters": trace.parameters,
+        "macs": trace.macs,
+        "receptive_field": trace.receptive_field,
+        "layers": [
+            {
+                "text": step.text,
+                "output_shape": list(step.output_shape),
+                "parameters": step.parameters,
+                "macs": step.macs,
+                "receptive_field": step.receptive_field,
+            }
+            for step in trace.steps
+        ],
+    }
+
+
+def diff_document(difference: RungDiff) -> Document:
+    """What changed between two rungs."""
+    return {
+        "network": [line for line in difference.network if line[0] != " "],
+        "recipe": [{"key": key, "before": before, "after": after} for key, before, after in difference.recipe],
+        "parameters": list(difference.parameters),
+        "macs": list(difference.macs),
+    }
+
+
+def verdict_document(verdict: Verdict) -> Document:
+    """A verdict, clause by clause for each seed."""
+    return {
+        "outcome": verdict.outcome,
+        "text": verdict.text,
+        "passed": verdict.passed,
+        "of": verdict.of,
+        "interval": list(verdict.interval),
+        "certificate": verdict.certificate,
+        "more_clean_seeds": verdict.more_clean_seeds,
+        "seeds": [
+            {
+                "seed": seed.seed,
+                "kept": seed.kept,
+                "clauses": [
+                    {"name": c.name, "kept": c.kept, "margin": _finite(c.margin), "text": c.text} for c in seed.clauses
+                ],
+            }
+            for seed in verdict.seeds
+        ],
+    }
+
+
+def ladder_document(ladder: Ladder, results: Sequence[RungResult], contract: Contract | None = None) -> Document:
+    """A climb or its judgement: every rung with its runs' numbers, verdict and findings."""
+    return {
+        "ladder": ladder.name,
+        "title": ladder.title,
+        "dataset": ladder.dataset,
+        "contract": (contract or ladder.contract).clauses(),
+        "rungs": [_rung_document(result) for result in results],
+    }
+
+
+def record_document(ladder: Ladder, results: Sequence[RungResult], command: str) -> Document:
+    """A record: the numbers of every run, and all that is needed to repeat them."""
+    return {
+        "ladder": ladder.name,
+        "contract": ladder.contract.clauses(),
+        "made_with": {**_common([run for result in results for run in result.runs]), "command": command},
+        "rungs": [
+            {
+                "name": result.rung.name,
+                "network": result.rung.network.line,
+                "recipe": result.rung.recipe.sentences(),
+                "parameters": result.trace.parameters,
+                "macs": result.trace.macs,
+                "runs": [_run_document(run) for run in result.runs],
+                "certificate": None,
+            }
+            for result in results
+        ],
+    }
+
+
+def _rung_document(result: RungResult) -> Document:
+    return {
+        "name": result.rung.name,
+        "parameters": result.trace.parameters,
+        "macs": result.trace.macs,
+        "runs": [_run_document(run) for run in result.runs],
+        "verdict": verdict_document(result.verdict) if result.verdict else None,
+        "findings": [asdict(finding) for finding in result.findings],
+        "diff": diff_document(result.diff) if result.diff else None,
+    }
+
+
+def _run_document(run: Run) -> Document:
+    return {
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "epochs": [_epoch_document(epoch) for epoch in run.epochs],
+    }
+
+
+def _epoch_document(epoch: Epoch) -> Document:
+    return {key: _finite(value) for key, value in asdict(epoch).items()}
+
+
+def _common(runs: Sequence[Run]) -> Document:
+    """The environments of all runs; where they differ, every value that occurs."""
+    said: Document = {}
+    for name in Environment.__dataclass_fields__:
+        values = sorted({str(getattr(run.environment, name)) for run in runs})
+        said[name] = values[0] if len(values) == 1 else values
+    return said
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
