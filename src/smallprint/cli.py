@@ -6,8 +6,8 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,13 +16,12 @@ import typer
 from smallprint.spec.errors import DataError, NotationError, SmallprintError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from smallprint.climb import ClimbEvent
-    from smallprint.results.assessment import RungResult
     from smallprint.spec.ladder import Ladder, Rung
     from smallprint.training.data import Dataset
+    from smallprint.views.plots import Pictures
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 
@@ -105,9 +104,14 @@ def climb(
         dataset = _load(chosen, data)
     _check_device(device)
     from smallprint.climb import climb as start
+    from smallprint.watch import Watch
 
     events = start(chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads)
-    results = _ClimbView(chosen, names, seeds, quiet=as_json).show(events)
+    try:
+        results = Watch(chosen, names, seeds, _console(stderr=as_json)).show(events)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     html, markdown = _write_report(chosen, runs, runs / chosen.name, dataset)
     if as_json:
         from smallprint.views.documents import ladder_document
@@ -177,7 +181,7 @@ def diff_command(
         place = ladder.rungs.index(rungs[0])
         pairs = [(ladder.rungs[place - 1], rungs[0])] if place else []
     else:
-        pairs = list(zip(rungs, rungs[1:], strict=False))
+        pairs = list(pairwise(rungs))
     if as_json:
         _print_json([{"from": a.name, "to": b.name, **diff_document(diff(ladder, a, b))} for a, b in pairs])
         return
@@ -194,7 +198,10 @@ def judge(
     contract: Annotated[str | None, typer.Option(help="Other clauses: 'accuracy >= 99.3%, last_epochs = 3'.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge the stored runs again. Status 0: kept (of a whole ladder: by at least one rung), 1: broken, 3: undecided."""
+    """Judge the stored runs again.
+
+    Status 0: kept (of a whole ladder: by at least one rung), 1: broken, 3: undecided.
+    """
     from smallprint.results.assessment import assess_stored
     from smallprint.views import terminal
     from smallprint.views.documents import ladder_document
@@ -268,7 +275,7 @@ def data_command(
 
     dataset = load_dataset(name, data)
     mean, deviation = dataset.mean_and_deviation
-    document = {
+    document: dict[str, Any] = {
         "name": name,
         "title": dataset.facts.title,
         "found": dataset.found,
@@ -291,9 +298,8 @@ def data_command(
     train, test = dataset.facts.train, dataset.facts.test
     shape = " x ".join(map(str, dataset.facts.input_shape))
     typer.echo(f"{dataset.facts.title}\nfound in {dataset.found}; SHA-256 {dataset.fingerprint[:16]}...")
-    typer.echo(
-        f"{train:,} training and {test:,} test images of {shape}; mean {document['mean']}, deviation {document['deviation']}"
-    )
+    typer.echo(f"{train:,} training and {test:,} test images of {shape}")
+    typer.echo(f"mean {document['mean']}, deviation {document['deviation']}")
     for half in ("train", "test"):
         typer.echo(f"{half:>5}: " + "  ".join(f"{c} {n:,}" for c, n in document[half].items()))
     if sheet:
@@ -356,90 +362,6 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         typer.echo("\nMNIST is not here yet: 'smallprint data mnist' fetches it, or say --data FOLDER.")
 
 
-class _ClimbView:
-    """A climb as it is watched: one line per epoch, a live bar under them in a terminal, judgements between."""
-
-    def __init__(self, ladder: Ladder, names: list[str], seeds: int, *, quiet: bool) -> None:
-        from smallprint.climb import Pace
-
-        self.ladder = ladder
-        self.rungs = [ladder.rung(name) for name in names] or list(ladder.rungs)
-        self.seeds = seeds
-        self.pace = Pace(ladder, self.rungs, seeds)
-        self.console = _console(stderr=quiet)
-        self.quiet = quiet
-
-    def show(self, events: Iterable[ClimbEvent]) -> list[RungResult]:
-        """Print what happens; return every rung's result."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        from smallprint.climb import RungJudged
-        from smallprint.views import terminal
-
-        results = []
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(None),
-            TextColumn("{task.fields[left]} left"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
-            task = bar.add_task(self.ladder.name, total=1.0, left="?")
-            self.console.print(_bold(self.ladder.title))
-            self._line(f"promise: {self.ladder.contract}")
-            try:
-                for event in events:
-                    self.pace.note(event)
-                    self._tell(event)
-                    left = terminal.duration(self.pace.seconds_left)
-                    bar.update(task, completed=self.pace.share_done, left=left, description=self._doing(event))
-                    if isinstance(event, RungJudged):
-                        results.append(event.result)
-            except KeyboardInterrupt:
-                bar.stop()
-                self.console.print("\nstopped. Finished epochs are kept; the same command goes on behind them.")
-                raise typer.Exit(INTERRUPTED) from None
-        if len(results) > 1:
-            self.console.print("", terminal.summary_table(self.ladder, results))
-        return results
-
-    def _doing(self, event: ClimbEvent) -> str:
-        rung = getattr(event, "rung", None) or getattr(getattr(event, "job", None), "rung", None)
-        return f"{self.ladder.name}:{rung.name}" if rung else self.ladder.name
-
-    def _tell(self, event: ClimbEvent) -> None:
-        from smallprint.climb import EpochEnded, RunEnded, RungJudged, RungStarted, RunStarted
-        from smallprint.views import terminal
-
-        line = self._line
-        match event:
-            case RungStarted(rung=rung):
-                heading = terminal.rung_heading(
-                    rung, self.rungs.index(rung) + 1, len(self.rungs), self.ladder.trace(rung)
-                )
-                self.console.print(heading, soft_wrap=True)
-            case RunStarted(job=job, stored=stored, set_aside=set_aside):
-                if set_aside:
-                    line(f"the network or recipe has changed: the earlier run is kept in {set_aside}")
-                line(f"seed {job.seed}" + (f", going on behind epoch {len(stored)}" if stored else ""))
-                line(terminal.EPOCH_HEADER)
-                for epoch in stored:
-                    line(terminal.epoch_line(epoch, job.rung.recipe.epochs, self.pace.seconds_left))
-            case EpochEnded(job=job, epoch=epoch):
-                line(terminal.epoch_line(epoch, job.rung.recipe.epochs, self.pace.seconds_left))
-            case RunEnded(run=run, reused=True):
-                line(f"seed {run.seed}: trained before, {run.status}")
-            case RunEnded(run=run) if run.reason:
-                line(f"seed {run.seed}: {run.status}: {run.reason}")
-            case RungJudged(result=result):
-                place = self.ladder.rungs.index(result.rung)
-                before = self.ladder.rungs[place - 1].name if place else None
-                self.console.print(terminal.rung_judgement(result, before), soft_wrap=True)
-
-    def _line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _first_ladder(data: Path | None) -> tuple[Ladder, Dataset]:
     """The ladder that is climbed when none is named, with its data."""
     from smallprint.spec.ladder import read_ladder
@@ -469,7 +391,7 @@ def _write_report(ladder: Ladder, runs: Path, folder: Path, dataset: Dataset | N
     return write_report(ladder, assess_stored(ladder, runs), folder, _pictures(dataset) if dataset else None)
 
 
-def _pictures(dataset: Dataset) -> Any:
+def _pictures(dataset: Dataset) -> Pictures:
     from smallprint.views.plots import Pictures
 
     return Pictures(
@@ -522,11 +444,11 @@ def _bold(text: str) -> Text:
     return Text(text, "bold")
 
 
-def _print(*what: Any) -> None:
+def _print(*what: RenderableType) -> None:
     _console().print(*what, sep="\n", soft_wrap=True)
 
 
-def _print_json(document: Any) -> None:
+def _print_json(document: dict[str, Any] | list[dict[str, Any]]) -> None:
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 

@@ -44,7 +44,7 @@ class _Case:
 
     @property
     def allowed(self) -> float:
-        """Points of error that the contract allows; at least a tenth of a point, so that shares of it mean something."""
+        """Points of error that the contract allows; at least a tenth, so that shares of it mean something."""
         return max(0.1, 100 - self.promise)
 
     @property
@@ -65,6 +65,12 @@ class _Case:
     @property
     def kept(self) -> bool:
         return self.verdict.passed == self.verdict.of
+
+    @property
+    def learned(self) -> bool:
+        """Whether every seed reached the accuracy and the gap that are promised, whatever the size."""
+        clauses = [clause for seed in self.verdict.seeds for clause in seed.clauses]
+        return all(clause.kept for clause in clauses if clause.name in ("accuracy", "gap"))
 
     def slope(self, value: Callable[[Epoch], float]) -> float:
         """Points per epoch over the last epochs, mean over runs."""
@@ -113,7 +119,10 @@ def _diverged(runs: Sequence[Run]) -> Iterator[Finding]:
             rate = run.epochs[-1].learning_rate if run.epochs else 0.0
             yield Finding(
                 name="diverged",
-                evidence=f"seed {run.seed}: the loss was no longer a number in epoch {len(run.epochs)}, at learning rate {rate:g}",
+                evidence=(
+                    f"seed {run.seed}: the loss was no longer a number in epoch {len(run.epochs)}, "
+                    f"at learning rate {rate:g}"
+                ),
                 advice=f"lower the learning rate to {rate / 5:g}, warm it up, or put batchnorm after the convolutions",
             )
 
@@ -135,14 +144,16 @@ def _top_heavy(case: _Case) -> Iterator[Finding]:
     if len(weighted) >= 3 and share > _MOST:
         yield Finding(
             name="most of the parameters in one layer",
-            evidence=f"{largest.text} holds {largest.parameters:,} of {case.trace.parameters:,} parameters ({share:.0%})",
+            evidence=(
+                f"{largest.text} holds {largest.parameters:,} of {case.trace.parameters:,} parameters ({share:.0%})"
+            ),
             advice="narrow what goes into it, put a 1x1 convolution before it, or end with gap",
         )
 
 
 def _fit(case: _Case) -> Iterator[Finding]:
     """Too small, too strongly regularised, or learned by heart: at most one of them."""
-    if case.kept:
+    if case.learned:
         return
     gap = case.train - case.test
     numbers = (
@@ -181,26 +192,35 @@ def _fit(case: _Case) -> Iterator[Finding]:
 def _still_improving(case: _Case) -> Iterator[Finding]:
     epochs = max(case.last, 3) - 1
     rise = epochs * case.slope(lambda epoch: epoch.test_accuracy)
-    if not case.kept and rise > _RISE * case.allowed and rise > 2 * case.noise:
+    if not case.learned and rise > _RISE * case.allowed and rise > 2 * case.noise:
         yield Finding(
             name="still improving when it stopped",
-            evidence=f"test accuracy rose by {rise:.2f} points over the last {epochs + 1} epochs, noise {case.noise:.3f}",
-            advice="train longer if the contract allows, or reach the same point sooner: a higher learning rate that ends low",
+            evidence=(
+                f"test accuracy rose by {rise:.2f} points over the last {epochs + 1} epochs, noise {case.noise:.3f}"
+            ),
+            advice=(
+                "train longer if the contract allows, or reach the same point sooner: "
+                "a higher learning rate that ends low"
+            ),
         )
 
 
 def _noisy_end(case: _Case) -> Iterator[Finding]:
-    if case.kept or case.final_rate <= _LARGE_RATE:
+    if case.learned or case.final_rate <= _LARGE_RATE:
         return
     margin = case.test - case.promise
     if case.noise > _NOISE * case.allowed or (margin >= 0 and case.noise > margin / 2):
         yield Finding(
             name="learning rate too high at the end",
             evidence=(
-                f"the last {case.last} epochs move by {case.noise:.3f} points (standard deviation) about {case.test:.2f}%, "
-                f"{margin:+.2f} from the promise; the learning rate ends at {case.runs[0].epochs[-1].learning_rate:g}"
+                f"the last {case.last} epochs move by {case.noise:.3f} points (standard deviation) "
+                f"about {case.test:.2f}%, {margin:+.2f} from the promise; "
+                f"the learning rate ends at {case.runs[0].epochs[-1].learning_rate:g}"
             ),
-            advice='let it end low: schedule = "step every=6 times=0.1", onecycle, or cosine with a tail; or average = "ema 0.998"',
+            advice=(
+                'let it end low: schedule = "step every=6 times=0.1", onecycle, or cosine with a tail; '
+                'or average = "ema 0.998"'
+            ),
         )
 
 
@@ -225,7 +245,10 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
             f"the mean of the last {case.last} epochs is {case.test:.3f}%, above the promise, yet "
             + "; ".join(f"seed {run.seed} fell short in {len(short)} of them" for run, short in missed)
         ),
-        advice="gain a little mean accuracy or quiet the end (a lower last learning rate, an average); more seeds will not change the rate",
+        advice=(
+            "gain a little mean accuracy or quiet the end (a lower last learning rate, an average); "
+            "more seeds will not change the rate"
+        ),
     )
 
 

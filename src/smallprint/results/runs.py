@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from smallprint.spec.errors import RunError
+from smallprint.spec.errors import RunError, shown
 
 STATUSES = ("training", "finished", "diverged", "failed")
 Arrays = dict[str, NDArray[Any]]
+_T = TypeVar("_T", "Environment", "Run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +136,14 @@ def read_run(folder: Path) -> Run:
     """
     try:
         said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        environment = Environment(**said.pop("environment"))
-        said.pop("hash")
-        run = Run(**said, environment=environment, folder=folder)
+        environment = _typed(Environment(**said.pop("environment")))
+        found = said.pop("hash")
+        run = _typed(Run(**said, environment=environment, folder=folder))
+        if run.hash != found:
+            raise ValueError
     except OSError as fault:
         raise RunError(f"{folder / 'run.json'}: cannot be read: {fault.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise RunError(f"{folder / 'run.json'}: damaged; {_ADVICE}") from None
     path = folder / "epochs.csv"
     epochs = _read_epochs(path) if path.exists() else ()
@@ -185,21 +189,28 @@ class RunWriter(AbstractContextManager["RunWriter"]):
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
-        with suppress(OSError):
-            (self.folder / "lock").unlink()
+        self._lock.release()  # the lock file stays: removing it could hand the folder to two processes at once
 
     def stored(self) -> Run | None:
         """The run that is here already."""
         return read_run(self.folder) if (self.folder / "run.json").exists() else None
 
     def set_aside(self, run: Run) -> Path:
-        """Move an earlier, different run out of the way, to `seed-<n>.<hash>`; nothing is lost."""
-        kept = self.folder.with_name(f"{self.folder.name}.{run.hash[:8]}")
-        kept.mkdir(exist_ok=True)
-        for file in self.folder.iterdir():
-            if file.name != "lock":
-                file.replace(kept / file.name)
+        """Move an earlier, different run out of the way, to `seed-<n>.<hash>`; nothing is lost.
+
+        Raises:
+            RunError: it cannot be moved.
+        """
+        name = f"{self.folder.name}.{run.hash[:8]}"
+        names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+        kept = next(folder for name in names if not (folder := self.folder.with_name(name)).exists())
+        try:
+            kept.mkdir()
+            for file in self.folder.iterdir():
+                if file.name != "lock":
+                    file.replace(kept / file.name)
+        except OSError as fault:
+            raise _unwritable(kept, fault) from None
         return kept
 
     def begin(self, run: Run, rung_text: str) -> None:
@@ -248,17 +259,18 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as fault:
         if temporary:
             with suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
         raise _unwritable(path, fault) from None
 
 
@@ -277,19 +289,33 @@ def read_tensors(path: Path) -> Arrays:
 
 
 _COLUMNS = tuple(column.name for column in fields(Epoch))
+_TYPES: Mapping[object, type] = {"int": int, "float": float, "str": str}  # by their names in annotations
+_READERS = tuple(_TYPES[column.type] for column in fields(Epoch))
 _ADVICE = "remove that run's folder and climb again: it is trained anew, the others are kept"
 
 
+def _typed(value: _T) -> _T:
+    """The same value, if its plain fields hold what they say."""
+    for column in fields(value):
+        if not isinstance(getattr(value, column.name), _TYPES.get(column.type, object)):
+            raise TypeError
+    return value
+
+
 def _unwritable(path: Path, fault: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written: {fault.strerror}; finished epochs are kept, start again once it can")
+    return RunError(
+        f"{path}: cannot be written: {fault.strerror}; finished epochs are kept; put that right and start again"
+    )
 
 
 def _read_epochs(path: Path) -> tuple[Epoch, ...]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RunError(f"{path}: cannot be read: {fault}") from None
-    rows: Sequence[list[str]] = list(csv.reader(io.StringIO(text)))
+        rows = list(csv.reader(io.StringIO(text)))
+    except OSError as fault:
+        raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise RunError(f"{path}: damaged; {_ADVICE}") from None
     if not rows or tuple(rows[0]) != _COLUMNS:
         raise RunError(f"{path}: its first line is not the names of the columns; {_ADVICE}")
     epochs = []
@@ -298,14 +324,12 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
         try:
             if len(row) != len(_COLUMNS) or not whole:
                 raise ValueError
-            values = {
-                name: (float if "." in cell or not cell.isdecimal() else int)(cell)
-                for name, cell in zip(_COLUMNS, row, strict=True)
-            }
-            epoch = Epoch(**values)  # type: ignore[arg-type]  # the columns are its fields
-            if epoch.epoch != number or not 0 <= epoch.test_correct <= epoch.test_total:
+            epoch = Epoch(**{name: read(cell) for name, read, cell in zip(_COLUMNS, _READERS, row, strict=True)})
+            train, test = (epoch.train_correct, epoch.train_total), (epoch.test_correct, epoch.test_total)
+            if epoch.epoch != number or not all(0 <= correct <= total > 0 for correct, total in (train, test)):
                 raise ValueError
         except ValueError:
-            raise RunError(f"{path}: row {number} is cut off or damaged: {','.join(row)!r}; {_ADVICE}") from None
+            found = shown(",".join(row))
+            raise RunError(f"{path}: row {number} is cut off or damaged: {found}; {_ADVICE}") from None
         epochs.append(epoch)
     return tuple(epochs)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from smallprint.results.runs import Run
+from smallprint.results.runs import Epoch, Run
 from smallprint.spec.contract import Certainty, Contract
 
 _MOST_SEEDS = 100_000  # a certificate that needs more is out of reach
+_ROUNDING = 1e-12  # of a bound; one as near as this to the promised rate is at it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +68,12 @@ class Verdict:
         low, high = (f"{100 * bound:.1f}%" for bound in self.interval)
         certainty = self.contract.certainty or Certainty()
         confidence = f"{float(100 * certainty.confidence):g}%"
-        seeds = "seed" if self.of == 1 else "seeds"
-        text = f"{self.outcome}: {self.passed} of {self.of} {seeds} kept the contract (pass rate {low} to {high} at {confidence})"
+        text = (
+            f"{self.outcome}: {self.passed} of {_counted(self.of, 'seed')} kept the contract "
+            f"(pass rate {low} to {high} at {confidence})"
+        )
         if self.certificate == "undecided" and self.more_clean_seeds:
-            return f"{text}; {self.more_clean_seeds} more clean {'seed' if self.more_clean_seeds == 1 else 'seeds'} would certify {certainty}"
+            return f"{text}; {_counted(self.more_clean_seeds, 'more clean seed')} would certify {certainty}"
         return f"{text}; {self.certificate} for {certainty}" if self.certificate != "undecided" else text
 
 
@@ -88,9 +91,9 @@ def judge(contract: Contract, runs: Sequence[Run]) -> Verdict:
     doubt = float(1 - certainty.confidence)
     interval = (_lower(passed, of, doubt / 2), _upper(passed, of, doubt / 2))
     certificate = "undecided"
-    if of and _lower(passed, of, doubt) >= certainty.rate:
+    if of and _certifies(passed, of, certainty):
         certificate = "certified"
-    elif of and _upper(passed, of, doubt) < certainty.rate:
+    elif of and _upper(passed, of, doubt) < certainty.rate - _ROUNDING:
         certificate = "refuted"
     return Verdict(
         contract=contract, seeds=seeds, passed=passed, of=of, interval=interval, certificate=certificate,
@@ -106,6 +109,10 @@ def worst_of_last(run: Run, last: int) -> tuple[int, int, int] | None:
     return worst.epoch, worst.test_correct, worst.test_total
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _clauses(contract: Contract, run: Run) -> tuple[Clause, ...]:
     if not run.ended:
         return ()
@@ -116,13 +123,19 @@ def _clauses(contract: Contract, run: Run) -> tuple[Clause, ...]:
             spare = bound.nearest_whole() - value
             text = f"{value:,} ({bound}), " + (f"{spare:,} to spare" if spare >= 0 else f"{-spare:,} too many")
             clauses.append(Clause(name=name, kept=spare >= 0, margin=spare, text=text))
-    if contract.gap is not None and run.status == "finished":
-        widest = max(run.epochs[-contract.last_epochs :], key=lambda epoch: epoch.gap)
-        spare_points = float(contract.gap.value) - widest.gap
-        kept = contract.gap.allows(Fraction(widest.gap))
-        text = f"epoch {widest.epoch} had train {widest.gap:+.2f} points above test ({contract.gap} points)"
-        clauses.append(Clause(name="gap", kept=kept, margin=spare_points, text=text))
+    if contract.gap is not None and run.status == "finished" and run.epochs:
+        widest = max(run.epochs[-contract.last_epochs :], key=_exact_gap)
+        gap = _exact_gap(widest)
+        text = f"in epoch {widest.epoch} train minus test was {float(gap):+.2f} points ({contract.gap} points)"
+        margin = float(contract.gap.value - gap)
+        clauses.append(Clause(name="gap", kept=contract.gap.allows(gap), margin=margin, text=text))
     return tuple(clauses)
+
+
+def _exact_gap(epoch: Epoch) -> Fraction:
+    """Points by which the train accuracy exceeds the test accuracy."""
+    train, test = Fraction(epoch.train_correct, epoch.train_total), Fraction(epoch.test_correct, epoch.test_total)
+    return 100 * (train - test)
 
 
 def _accuracy(contract: Contract, run: Run) -> Clause:
@@ -159,12 +172,15 @@ def _upper(passed: int, of: int, doubt: float) -> float:
     return float(betaincinv(passed + 1, of - passed, 1 - doubt)) if passed < of else 1.0
 
 
+def _certifies(passed: int, of: int, certainty: Certainty) -> bool:
+    return _lower(passed, of, float(1 - certainty.confidence)) >= certainty.rate - _ROUNDING
+
+
 def _more_clean_seeds(passed: int, of: int, certainty: Certainty) -> int | None:
     """How many further seeds, all keeping the contract, would certify; None if out of reach."""
-    doubt = float(1 - certainty.confidence)
 
     def enough(more: int) -> bool:
-        return _lower(passed + more, of + more, doubt) >= certainty.rate
+        return _certifies(passed + more, of + more, certainty)
 
     if enough(0):
         return 0

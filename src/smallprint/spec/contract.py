@@ -115,7 +115,7 @@ class Contract:
             NotationError: a clause that does not read.
         """
         said: dict[str, object] = dict(self.clauses())
-        for clause in re.split(r",(?!\s*[0-9.]+% confidence)", text):
+        for clause in re.split(r",(?!\s*[0-9])", text):
             found = _AMENDMENT.fullmatch(clause.strip())
             if not found:
                 raise NotationError(

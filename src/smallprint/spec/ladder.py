@@ -204,18 +204,19 @@ class _Reading:
     def ladder(self, name: str) -> Ladder | None:
         self.keys((), self.said, Ladder.KEYS, "a ladder")
         title = self.text((), self.said, "title", default=name)
-        dataset = self.text((), self.said, "dataset", default="")
-        if dataset not in DATASETS:
-            known = listing(DATASETS)
-            found = f"no data set is called {dataset!r}; known: {known}" + nearest(dataset, DATASETS)
-            self.fault(("dataset",), found if dataset else f"a ladder needs its dataset; known: {known}")
+        known = listing(DATASETS)
+        dataset = self.text((), self.said, "dataset", missing=f"a ladder needs its dataset; known: {known}")
+        if dataset is not None and dataset not in DATASETS:
+            found = f"no data set is called {shown(dataset)}; known: {known}" + nearest(dataset, DATASETS)
+            self.fault(("dataset",), found)
         contract = self.contract()
         rungs = self.said.get("rung")
         if not isinstance(rungs, list) or not rungs or not all(isinstance(rung, dict) for rung in rungs):
             self.fault(("rung",), "a ladder needs at least one [[rung]]")
             return None
-        read = [rung for index, said in enumerate(rungs) if (rung := self.rung(index, said, DATASETS.get(dataset)))]
-        if self.faults or contract is None:
+        facts = DATASETS.get(dataset or "")
+        read = [rung for index, said in enumerate(rungs) if (rung := self.rung(index, said, facts))]
+        if self.faults or contract is None or title is None or dataset is None:
             return None
         return Ladder(name=name, title=title, dataset=dataset, contract=contract, rungs=tuple(read))
 
@@ -230,17 +231,18 @@ class _Reading:
         path: _Path = ("rung", index)
         count = len(self.faults)
         self.keys(path, said, Rung.KEYS, "a rung")
-        name = self.text(path, said, "name", default="")
+        name = self.text(path, said, "name", missing="a rung needs its name")
         earlier = [rung.get("name") for rung in self.said["rung"][:index]]
-        if name in earlier:
+        if name is not None and name in earlier:
             self.fault((*path, "name"), f"two rungs are called {name!r}; each needs its own name")
-        elif not _NAME.fullmatch(name):
-            self.fault((*path, "name"), f"a rung needs a name of a-z, 0-9, '.', '_' and '-', not {name!r}")
+        elif name is not None and not _NAME.fullmatch(name):
+            self.fault((*path, "name"), f"a rung needs a name of a-z, 0-9, '.', '_' and '-', not {shown(name)}")
         target = self.text(path, said, "target", default="")
-        network = self.network((*path, "network"), self.text(path, said, "network", default=""), facts)
+        text = self.text(path, said, "network", missing="a rung needs its network")
+        network = None if text is None else self.network((*path, "network"), text, facts)
         recipe = self.recipe(path, said)
         published = self.published(path, said)
-        if network is None or recipe is None or len(self.faults) > count:
+        if name is None or target is None or network is None or recipe is None or len(self.faults) > count:
             return None
         return Rung(name=name, target=target, network=network, recipe=recipe, published=published)
 
@@ -283,7 +285,7 @@ class _Reading:
             good = isinstance(count, int) and not isinstance(count, bool) and 0 < count < 10**15
             if self.check(good, (*path, "parameters"), "parameters is a count such as 7864"):
                 values["parameters"] = count
-        return Published(note=self.text(path, table, "note", default=""), **values)
+        return Published(note=self.text(path, table, "note", default="") or "", **values)
 
     def check(self, good: bool, path: _Path, message: str) -> bool:
         if not good:
@@ -293,11 +295,18 @@ class _Reading:
     def keys(self, path: _Path, said: Mapping[str, Any], known: tuple[str, ...], owner: str) -> None:
         for key in said:
             if key not in known:
-                self.fault((*path, key), f"{owner} has no key {key!r}; known: {listing(known)}" + nearest(key, known))
+                self.fault(
+                    (*path, key), f"{owner} has no key {shown(key)}; known: {listing(known)}" + nearest(key, known)
+                )
 
-    def text(self, path: _Path, said: Mapping[str, Any], key: str, *, default: str) -> str:
+    def text(
+        self, path: _Path, said: Mapping[str, Any], key: str, *, default: str | None = None, missing: str = ""
+    ) -> str | None:
         value = said.get(key, default)
-        return value if self.check(isinstance(value, str), (*path, key), f"{key} is a text in quotes") else default
+        if isinstance(value, str):
+            return value
+        self.fault((*path, key), f"{key} is a text in quotes" if key in said else missing)
+        return None
 
     def table(self, path: _Path, said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = said.get(key, {})

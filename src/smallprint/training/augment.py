@@ -26,13 +26,13 @@ def augment(images_NCHW: Tensor, stages: Sequence[Augment], generator: torch.Gen
 
 def _spread(n: int, columns: int, generator: torch.Generator) -> Tensor:
     """Even draws from -1 to 1, (columns, n)."""
-    draws: Tensor = torch.rand(columns, n, generator=generator, device=generator.device)
-    return 2 * draws - 1
+    draws = torch.empty((columns, n), device=generator.device)
+    return draws.uniform_(-1, 1, generator=generator)
 
 
 def _recolour(images: Tensor, stage: Augment, generator: torch.Generator) -> Tensor:
     """Brightness and contrast, in an order drawn per image."""
-    brightness, contrast, order = _spread(len(images), 3, generator).view(3, -1, 1, 1, 1)
+    brightness, contrast, order = _spread(len(images), 3, generator).view(3, -1, 1, 1, 1).unbind()
     brighter, contrasted = 1 + brightness * stage.brightness / 100, 1 + contrast * stage.contrast / 100
 
     def brighten(x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def _recolour(images: Tensor, stage: Augment, generator: torch.Generator) -> Ten
 def _warp(images: Tensor, stage: Augment, generator: torch.Generator) -> Tensor:
     """Rotate, shear and scale about the centre, then shift; what comes from outside has the grey `fill`."""
     n, _, height, width = images.shape
-    turn, shear, scale, right, down = _spread(n, 5, generator)
+    turn, shear, scale, right, down = _spread(n, 5, generator).unbind()
     inverse = inverse_map(turn * radians(stage.rotate), shear * radians(stage.shear), 1 + scale * stage.scale / 100)
     shift = torch.stack((right, down), 1) * stage.shift
     if stage.interpolation == "nearest":

@@ -205,7 +205,7 @@ def _download(facts: DatasetFacts) -> Path:
         else:
             raise DataError(
                 f"{facts.name} is not on this machine and could not be downloaded ({'; '.join(refusals)}).\n"
-                f"Put {listing(facts.files)} (.gz or not) into a folder {facts.name}/ and say --data <the folder that holds it>, "
-                "or set SMALLPRINT_DATA to it"
+                f"Put {listing(facts.files)} (.gz or not) into a folder {facts.name}/ "
+                "and say --data <the folder that holds it>, or set SMALLPRINT_DATA to it"
             )
     return folder

@@ -32,7 +32,8 @@ class _FoldedBatchNorm(torch.autograd.Function):
         folded = _folded(x_NCHW, folds)
         unused = folded.new_zeros(2, channels * folds)  # running statistics, which the caller keeps itself
         means, variances = (
-            statistic.view(folds, channels) for statistic in torch.batch_norm_update_stats(folded, unused[0], unused[1], 0.0)
+            statistic.view(folds, channels)
+            for statistic in torch.batch_norm_update_stats(folded, unused[0], unused[1], 0.0)
         )
         mean = means.mean(0)
         variance = (variances + (means - mean) ** 2).mean(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from smallprint.results.runs import Arrays, Epoch
 from smallprint.spec.errors import RunError
+from smallprint.spec.network import Network
 from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
 from smallprint.spec.schedule import Clock, Watched
-from smallprint.spec.trace import Trace
+from smallprint.spec.trace import Trace, trace
 from smallprint.training import machine
 from smallprint.training.augment import augment
-from smallprint.training.data import Dataset
+from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.model import build
 
 # Shapes: N images, C channels, H rows, W columns, K outputs.
@@ -106,7 +107,7 @@ class Trainer:
         return {name: value.cpu().numpy().copy() for name, value in self._judged().items()}
 
     def answers(self) -> Arrays:
-        """What the judged weights say of each test image: `predicted`, `confidence` (its probability), `loss`, all (N,)."""
+        """What the judged weights say of each test image: `predicted`, its `confidence`, and the `loss`, all (N,)."""
         loss_N, predicted_N, confidence_N = self._test()
         return {
             "predicted": predicted_N.to(torch.int32).cpu().numpy(),
@@ -191,6 +192,30 @@ class Trainer:
             confidence.append(top.values)
             predicted.append(top.indices)
         return torch.cat(losses), torch.cat(predicted), torch.cat(confidence)
+
+
+def train(
+    network: Network | str,
+    recipe: Recipe | Mapping[str, object],
+    dataset: Dataset | str = "mnist",
+    seed: int = 0,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Trainer:
+    """Make ready to train one network; iterate over the result for an Epoch per epoch.
+
+    Nothing is stored: `Trainer.weights` and `Trainer.answers` hold what came of it.
+
+    Raises:
+        NotationError: a network or recipe that does not read, or does not fit the data set.
+        DataError: the data set cannot be had.
+    """
+    network = Network.parse(network) if isinstance(network, str) else network
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
+    dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    traced = trace(network, dataset.facts.input_shape, len(dataset.facts.classes))
+    return Trainer(traced, recipe, dataset, seed, device=device, threads=threads)
 
 
 def _optimiser(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -1,0 +1,1 @@
+"""Side-by-side timings: both sides in one run, given as a ratio."""

@@ -1,0 +1,444 @@
+"""Every figure: numbers first, drawing second.
+
+Each figure is a pure function that returns numbers, and a function that draws those numbers as a standalone SVG.
+Shapes: S seeds, E epochs, N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from smallprint.results.runs import Arrays, Run
+from smallprint.results.verdict import worst_of_last
+from smallprint.spec.contract import Contract
+from smallprint.spec.ladder import Published, Rung
+from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, pixels, short, side_labels, size_axis, svg
+
+_FRAME = 20  # times the error that the promise allows: accuracies below leave the frame
+_READABLE = 16  # classes whose counts can be read in a cell
+_Scale = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # from a value to its height in the axes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pictures:
+    """Labelled images as the data set holds them."""
+
+    images_NCHW: NDArray[np.uint8]  # 0 to 255
+    labels_N: NDArray[np.int64]  # class of each
+    class_names: tuple[str, ...]  # by label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderPoint:
+    """One rung in the ladder's picture."""
+
+    number: int  # of the rung, from 1
+    name: str
+    parameters: int  # trainable values
+    worst: tuple[float, ...]  # percent: the worst of the last epochs, by finished seed
+    published: float | None = field(default=None)  # percent: the worst of the last published epochs
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds, in percent."""
+        return fmean(self.worst) if self.worst else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderPicture:
+    """Parameters against accuracy, and the corner in which the contract is kept."""
+
+    points: tuple[LadderPoint, ...]
+    promise: float  # percent
+    limit: int | None  # the most parameters that the contract allows
+    last: int  # epochs that the promise covers
+    images: int  # of the test set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curves:
+    """What a rung's runs measured, epoch by epoch; NaN where nothing was, or where it was no number."""
+
+    seeds: tuple[int, ...]
+    finished: tuple[bool, ...]  # by seed: trained to its end
+    train_SE: NDArray[np.float64]  # percent, as the epoch ran
+    test_SE: NDArray[np.float64]  # percent
+    train_loss_SE: NDArray[np.float64]  # mean per image
+    test_loss_SE: NDArray[np.float64]  # mean per image
+    published: tuple[float, ...]  # percent: the source's test curve
+    promise: float  # percent
+    last: int  # epochs that the promise covers
+    planned: int  # epochs
+    images: int  # of the test set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Band:
+    """A mean over seeds with its lowest and highest seed, epoch by epoch."""
+
+    mean_E: NDArray[np.float64]
+    low_E: NDArray[np.float64]
+    high_E: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Confusion:
+    """How often each class was taken for which."""
+
+    counts_KK: NDArray[np.int64]  # images: row = the true class, column = what it was taken for
+    class_names: tuple[str, ...]
+    beyond_K: NDArray[np.int64]  # images of each class taken for an output that stands for no class
+
+    @property
+    def wrong(self) -> NDArray[np.int64]:
+        """(K,) images of each class that were taken for something else."""
+        return np.asarray(self.counts_KK.sum(axis=1) - self.counts_KK.diagonal() + self.beyond_K, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorstImages:
+    """The wrongly classified images with the highest loss, worst first."""
+
+    index_N: NDArray[np.int64]  # place in the test set
+    images_NCHW: NDArray[np.uint8]
+    true: tuple[str, ...]  # class names
+    taken_for: tuple[str, ...]  # class names
+    confidence_N: NDArray[np.float64]  # 0 to 1, in what it was taken for
+    loss_N: NDArray[np.float64]
+
+
+def ladder_picture(
+    contract: Contract, rungs: Sequence[tuple[Rung, int, Sequence[Run]]], *, images: int = 10_000
+) -> LadderPicture:
+    """The numbers of a ladder's picture, from each rung with its parameters and its runs."""
+    last = contract.last_epochs
+    points = tuple(
+        LadderPoint(
+            number=number,
+            name=rung.name,
+            parameters=parameters,
+            worst=worst_accuracies(runs, last),
+            published=published_worst(rung.published, last),
+        )
+        for number, (rung, parameters, runs) in enumerate(rungs, start=1)
+    )
+    limit = contract.parameters.nearest_whole() if contract.parameters else None
+    totals = [epoch.test_total for _, _, runs in rungs for run in runs for epoch in run.epochs[-1:]]
+    return LadderPicture(
+        points=points,
+        promise=float(contract.accuracy.value),
+        limit=limit,
+        last=last,
+        images=max(totals, default=images),
+    )
+
+
+def worst_accuracies(runs: Sequence[Run], last: int) -> tuple[float, ...]:
+    """The worst test accuracy of the last epochs, in percent, of each run that finished."""
+    worst = (worst_of_last(run, last) for run in runs if run.status == "finished")
+    return tuple(100 * found[1] / found[2] for found in worst if found)
+
+
+def published_worst(published: Published | None, last: int) -> float | None:
+    """The worst of the last published test accuracies, in percent; None without a curve that long."""
+    return min(published.test[-last:]) if published and len(published.test) >= last else None
+
+
+def curves(runs: Sequence[Run], contract: Contract, published: Published | None = None) -> Curves:
+    """The numbers of a rung's curves."""
+    theirs = published.test if published else ()
+    planned = max((run.planned for run in runs), default=len(theirs))
+    length = max([planned, len(theirs), *(len(run.epochs) for run in runs)])
+
+    def table(name: str, scale: float = 1.0) -> NDArray[np.float64]:
+        values_SE = np.full((len(runs), length), np.nan)
+        for row, run in enumerate(runs):
+            values_SE[row, : len(run.epochs)] = [scale * getattr(epoch, name) for epoch in run.epochs]
+        return np.where(np.isfinite(values_SE), values_SE, np.nan)
+
+    return Curves(
+        seeds=tuple(run.seed for run in runs),
+        finished=tuple(run.status == "finished" for run in runs),
+        train_SE=table("train_accuracy", 100),
+        test_SE=table("test_accuracy", 100),
+        train_loss_SE=table("train_loss"),
+        test_loss_SE=table("test_loss"),
+        published=theirs,
+        promise=float(contract.accuracy.value),
+        last=contract.last_epochs,
+        planned=planned,
+        images=max((epoch.test_total for run in runs for epoch in run.epochs[-1:]), default=10_000),
+    )
+
+
+def band(values_SE: NDArray[np.float64], finished: Sequence[bool]) -> Band | None:
+    """Mean, lowest and highest over the seeds that finished; None if none did."""
+    values_SE = values_SE[np.array(finished, dtype=bool)]
+    if not len(values_SE):
+        return None
+    return Band(mean_E=values_SE.mean(axis=0), low_E=values_SE.min(axis=0), high_E=values_SE.max(axis=0))
+
+
+def confusion(answers: Arrays, pictures: Pictures) -> Confusion:
+    """Count the answers of a run over the labels of its test set."""
+    classes = len(pictures.class_names)
+    predicted_N = answers["predicted"]
+    known_N = predicted_N < classes
+    counts_KK = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts_KK, (pictures.labels_N[known_N], predicted_N[known_N]), 1)
+    beyond_K = np.bincount(pictures.labels_N[~known_N], minlength=classes).astype(np.int64)
+    return Confusion(counts_KK=counts_KK, class_names=pictures.class_names, beyond_K=beyond_K)
+
+
+def worst_images(answers: Arrays, pictures: Pictures, *, most: int = 24) -> WorstImages:
+    """The images that a run got most wrong: by loss, then by their place in the test set."""
+    wrong_N = np.flatnonzero(answers["predicted"] != pictures.labels_N)
+    loss_N = np.nan_to_num(answers["loss"][wrong_N].astype(np.float64), nan=np.inf)
+    index_N = wrong_N[np.argsort(-loss_N, kind="stable")][:most]
+    names = dict(enumerate(pictures.class_names))
+    return WorstImages(
+        index_N=index_N,
+        images_NCHW=pictures.images_NCHW[index_N],
+        true=tuple(names[int(label)] for label in pictures.labels_N[index_N]),
+        taken_for=tuple(names.get(int(label), f"output {label}") for label in answers["predicted"][index_N]),
+        confidence_N=answers["confidence"][index_N].astype(np.float64),
+        loss_N=answers["loss"][index_N].astype(np.float64),
+    )
+
+
+def draw_ladder(picture: LadderPicture, *, width: int = 720) -> str:
+    """Every rung as a numbered dot (mean over seeds) with a whisker (lowest to highest); hollow: published.
+
+    Rungs of the same size stand side by side.
+    """
+    room, step = (150, 16) if width >= 560 else (100, 13)
+    height = min(380, width * 9 // 10)
+    shown = [point for point in picture.points if point.mean is not None or point.published is not None]
+    with canvas(width, height, left=46, right=room, bottom=42, top=26) as (figure, axes):
+        scale = AccuracyScale(picture.images)
+        values = [value for point in shown for value in (*point.worst, point.published) if value is not None]
+        scale.set_up(axes, values, picture.promise)
+        nudges = _nudges(shown, step)
+        size_axis(axes, [*(point.parameters for point in shown)], picture.limit, pad=20 + max([0.0, *nudges]))
+        _corner(axes, picture, scale)
+        dots = [_dot(axes, point, nudge, scale) for point, nudge in zip(shown, nudges, strict=True)]
+        names = [f"{point.number}  {short(point.name, room // 8)}" for point in shown]
+        labels = [(height, name, PALETTE["ink"]) for (_, height), name in zip(dots, names, strict=True)]
+        side_labels(axes, labels, offset=14, leaders=[x for x, _ in dots])
+        axes.set_xlabel("parameters", labelpad=6)
+        epochs = "the last test accuracy" if picture.last == 1 else f"worst of the last {picture.last} test accuracies"
+        figure.text(6 / width, 1 - 13 / height, f"{epochs}, %", color=PALETTE["muted"])
+        return svg(figure)
+
+
+def draw_accuracy(curves: Curves, *, width: int = 360) -> str:
+    """Train and test accuracy per epoch on a logarithmic scale of the error, with the promise and its window."""
+    with canvas(width, 270, left=46, right=92, bottom=38, top=26) as (figure, axes):
+        scale = AccuracyScale(curves.images)
+        scale.set_up(axes, _in_frame(curves), curves.promise)
+        _window(axes, curves)
+        start = curves.planned - curves.last + 0.5
+        axes.axhline(scale(curves.promise), color=PALETTE["accent"], lw=0.7, dashes=(1, 2.5))
+        axes.plot([start, start + curves.last], 2 * [scale(curves.promise)], color=PALETTE["accent"], lw=1.6)
+        labels = [(scale(curves.promise), "promised", PALETTE["accent"])]
+        if curves.published:
+            heights = scale.of(np.array(curves.published))
+            axes.plot(range(1, len(heights) + 1), heights, color=PALETTE["ink"], lw=0.9, dashes=(4, 2.5))
+            labels.append((heights[-1], "published", PALETTE["ink"]))
+        labels += _lines(axes, curves, "train", curves.train_SE, scale.of, digits=".2f")
+        labels += _lines(axes, curves, "test", curves.test_SE, scale.of, digits=".2f")
+        side_labels(axes, labels)
+        _epoch_axis(axes)
+        figure.text(6 / width, 1 - 13 / 270, "accuracy, %", color=PALETTE["muted"])
+        return svg(figure)
+
+
+def draw_loss(curves: Curves, *, width: int = 360) -> str:
+    """Train and test loss per epoch on a logarithmic scale, with the window of the promise."""
+
+    def scale(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.log10(np.maximum(loss, 1e-6)), dtype=np.float64)
+
+    with canvas(width, 270, left=46, right=92, bottom=38, top=26) as (figure, axes):
+        heights = scale(np.concatenate([curves.train_loss_SE.ravel(), curves.test_loss_SE.ravel()]))
+        heights = heights[np.isfinite(heights)]
+        low, high = (float(heights.min()), float(heights.max())) if len(heights) else (-1.0, 0.0)
+        pad = 0.06 * (high - low) + 0.02
+        axes.set_ylim(low - pad, high + pad)
+        powers = range(-6, 9)
+        ticks = [tick * 10.0**power for power in powers for tick in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low - pad <= np.log10(tick) <= high + pad]
+        ticks = ticks if len(ticks) < 9 else [10.0**power for power in powers if low - pad <= power <= high + pad]
+        axes.set_yticks([float(np.log10(tick)) for tick in ticks], [f"{tick:g}" for tick in ticks])
+        axes.grid(visible=True, axis="y")
+        _window(axes, curves)
+        labels = _lines(axes, curves, "train", curves.train_loss_SE, scale, digits=".3g")
+        labels += _lines(axes, curves, "test", curves.test_loss_SE, scale, digits=".3g")
+        side_labels(axes, labels)
+        _epoch_axis(axes)
+        figure.text(6 / width, 1 - 13 / 270, "loss", color=PALETTE["muted"])
+        return svg(figure)
+
+
+def draw_confusion(confusion: Confusion, *, width: int = 360) -> str:
+    """A row per true class, a column per answer; the mistakes are shaded, the right answers are grey."""
+    names = [short(name, 9) for name in confusion.class_names]
+    counts_KK, classes = confusion.counts_KK, len(names)
+    side = 34 + 5 * (max(map(len, names), default=1) - 1)
+    with canvas(width, width - 20, left=side, right=44, bottom=8, top=side + 8) as (figure, axes):
+        axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5))
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        most = max(1, int((counts_KK - np.diag(counts_KK.diagonal())).max(initial=0)))
+        for row, column in np.argwhere(counts_KK > 0):
+            count, right = int(counts_KK[row, column]), row == column
+            if not right:
+                depth = 0.12 + 0.48 * float(np.sqrt(count / most))
+                axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fc=PALETTE["accent"], alpha=depth, lw=0))
+            if classes <= _READABLE:
+                axes.text(column, row, f"{count:,}", ha="center", va="center_baseline", size=7.5 if right else 9,
+                          color=PALETTE["muted" if right else "ink"], weight="normal" if right else "bold")  # fmt: skip
+        for edge in range(classes + 1 if classes <= _READABLE else 0):
+            axes.axhline(edge - 0.5, color=PALETTE["faint"], lw=0.5)
+        every = -(-classes // 24)
+        places = range(0, classes, every)
+        for place in places:
+            axes.text(classes - 0.5 + 36 * classes / axes.bbox.width, place, f"{int(confusion.wrong[place]):,}",
+                      ha="right", va="center_baseline", size=9)  # fmt: skip
+        tilt = 90 if max(map(len, names), default=1) > 2 else 0
+        axes.set_xticks(places, [names[place] for place in places], rotation=tilt)
+        axes.set_yticks(places, [names[place] for place in places])
+        axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False, colors=PALETTE["ink"])
+        height = figure.bbox.height
+        figure.text(side / width, 1 - 11 / height, "taken for", color=PALETTE["muted"], size=9.5)
+        figure.text(6 / width, 1 - (side + 2) / height, "true", color=PALETTE["muted"], size=9.5)
+        figure.text(1 - 38 / width, 1 - (side + 2) / height, "wrong", color=PALETTE["muted"], size=9.5)
+        return svg(figure)
+
+
+def draw_worst(worst: WorstImages, *, width: int = 360, columns: int = 6) -> str:
+    """The worst images in a grid: true class, what it was taken for, and how surely."""
+    cell = width / columns
+    picture, rows = cell - 14, -(-len(worst.index_N) // columns)
+    height = max(1, rows) * (cell + 20)
+    with canvas(width, round(height)) as (figure, axes):
+        axes.set_axis_off()
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        for place, image_CHW in enumerate(worst.images_NCHW):
+            left, top = cell * (place % columns), (cell + 20) * (place // columns)
+            axes.imshow(pixels(image_CHW), cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto",
+                        extent=(left, left + picture, top + picture, top))  # fmt: skip
+            verdict = f"{short(worst.true[place], 9)} → {short(worst.taken_for[place], 9)}"
+            size = 10 if len(verdict) < 9 else 7.5
+            axes.text(left, top + picture + 12, verdict, size=size, weight="bold")
+            axes.text(left, top + picture + 24, f"{100 * worst.confidence_N[place]:.0f}% sure", size=8.5,
+                      color=PALETTE["muted"])  # fmt: skip
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        return svg(figure)
+
+
+def sample_sheet(pictures: Pictures, per_class: int) -> bytes:
+    """A PNG sheet with a row per class: its name, then its first `per_class` images."""
+    side, names = 44, [short(name, 16) for name in pictures.class_names]
+    left = 24 + 7 * max(map(len, names), default=1)
+    width, height = left + side * per_class + 8, side * max(1, len(names)) + 8
+    with canvas(width, height) as (figure, axes):
+        axes.set_axis_off()
+        for row, name in enumerate(names):
+            top = 4 + row * side
+            axes.text(12, top + side / 2, name, va="center")
+            chosen = np.flatnonzero(pictures.labels_N == row)[:per_class]
+            for column, image_CHW in enumerate(pictures.images_NCHW[chosen]):
+                x = left + side * column
+                axes.imshow(pixels(image_CHW), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto",
+                            extent=(x, x + side - 4, top + side - 4, top))  # fmt: skip
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        FigureCanvasAgg(figure)
+        sheet = io.BytesIO()
+        figure.savefig(sheet, format="png", dpi=144, metadata={"Software": None})
+        return sheet.getvalue()
+
+
+def _nudges(points: Sequence[LadderPoint], step: float) -> list[float]:
+    """Pixels by which each point stands aside, so that rungs of the same size do not hide each other."""
+    sizes = [point.parameters for point in points]
+    return [step * (sizes[:place].count(size) - (sizes.count(size) - 1) / 2) for place, size in enumerate(sizes)]
+
+
+def _corner(axes: Axes, picture: LadderPicture, scale: AccuracyScale) -> None:
+    """Shade where the contract is kept."""
+    (left, right), (_, top) = axes.get_xlim(), axes.get_ylim()
+    bottom, limit = scale(picture.promise), picture.limit or right
+    axes.fill_between([left, limit], bottom, top, color=PALETTE["accent"], alpha=0.10, lw=0)
+    axes.plot([left, limit, limit], [bottom, bottom, top], color=PALETTE["accent"], lw=0.9)
+    axes.annotate(
+        "the contract is kept here", (left, top), (7, -12), textcoords="offset points", color=PALETTE["accent"]
+    )
+
+
+def _dot(axes: Axes, point: LadderPoint, nudge: float, scale: AccuracyScale) -> tuple[float, float]:
+    """One rung: whisker, dot and number, and the published value beside it; returns where it stands."""
+    place = axes.transData.transform((point.parameters, 0))
+    x = float(axes.transData.inverted().transform((place[0] + nudge, place[1]))[0])
+    height = scale((point.published or 0.0) if point.mean is None else point.mean)
+    if point.published is not None:
+        axes.plot(x, scale(point.published), "o", ms=5.5, mfc=PALETTE["paper"], mec=PALETTE["muted"], mew=1)
+    if point.mean is not None:
+        axes.plot([x, x], [scale(min(point.worst)), scale(max(point.worst))], color=PALETTE["ink"], lw=1.2)
+        axes.plot(x, height, "o", ms=6.5, color=PALETTE["ink"], mec=PALETTE["paper"], mew=0.8)
+    axes.annotate(str(point.number), (x, height), (4, 4), textcoords="offset points", size=9, weight="bold")
+    return x, height
+
+
+def _in_frame(curves: Curves) -> list[float]:
+    """The accuracies that set the frame: all that are judged, and the earlier ones unless they would flatten those."""
+    judged = slice(curves.planned - curves.last, None)
+    kept = [*curves.test_SE[list(curves.finished), judged].flat, *curves.train_SE[list(curves.finished), judged].flat]
+    rest = [*curves.test_SE.flat, *curves.train_SE.flat, *curves.published]
+    lowest = 100 - _FRAME * max(100 - curves.promise, 0.1)
+    return [value for value in kept if np.isfinite(value)] + [value for value in rest if value >= lowest]
+
+
+def _window(axes: Axes, curves: Curves) -> None:
+    """Shade the last epochs, which the promise covers."""
+    start = curves.planned - curves.last + 0.5
+    axes.axvspan(start, start + curves.last, color=PALETTE["accent"], alpha=0.08, lw=0)
+
+
+def _lines(
+    axes: Axes, curves: Curves, name: str, values_SE: NDArray[np.float64], scale: _Scale, *, digits: str
+) -> list[tuple[float, str, str]]:
+    """Every seed thin, the mean thick with its band; returns the label of the mean's end."""
+    colour = PALETTE["accent" if name == "test" else "muted"]
+    epochs = np.arange(1, values_SE.shape[1] + 1)
+    for values_E, finished in zip(values_SE, curves.finished, strict=True):
+        axes.plot(epochs, scale(values_E), color=colour, lw=0.6, alpha=0.6)
+        measured = np.flatnonzero(np.isfinite(values_E))
+        if not finished and len(measured):
+            height = max(float(scale(values_E)[measured[-1]]), axes.get_ylim()[0])
+            axes.plot(measured[-1] + 1, height, "x", color=colour, ms=5, mew=1.2, clip_on=False)
+    found = band(values_SE, curves.finished)
+    if found is None or not np.isfinite(found.mean_E).any():
+        return []
+    if sum(curves.finished) > 1:
+        axes.fill_between(epochs, scale(found.low_E), scale(found.high_E), color=colour, alpha=0.18, lw=0)
+    axes.plot(epochs, scale(found.mean_E), color=colour, lw=1.8, solid_capstyle="round")
+    end = np.flatnonzero(np.isfinite(found.mean_E))[-1]
+    axes.plot(end + 1, scale(found.mean_E)[end], "o", color=colour, ms=3.5)
+    return [(float(scale(found.mean_E)[end]), f"{name} {found.mean_E[end]:{digits}}", colour)]
+
+
+def _epoch_axis(axes: Axes) -> None:
+    axes.set_xlabel("epoch", labelpad=4)
+    axes.set_xlim(left=0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))

@@ -1,0 +1,343 @@
+"""Target, Result, Analysis: report.html and report.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from smallprint.results.assessment import RungResult
+from smallprint.results.runs import Arrays, Run, write_whole
+from smallprint.spec.contract import Certainty, Contract
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.trace import Shape
+from smallprint.views import plots
+from smallprint.views.canvas import PALETTE
+from smallprint.views.plots import Pictures
+
+__all__ = ["Pictures", "RungResult", "Summary", "summarise", "write_report"]
+
+PICTURES = "report-pictures"  # the folder beside report.md
+_WIDE, _NARROW = 820, 360  # pixels: the ladder's picture on a page, and on a phone
+_MARKDOWN = re.compile(r"[\\`*_\[\]|#~$!]")
+_SEEDS_AT_ONCE = 6  # the others are folded away
+_NONE, _TIMES = "\N{EN DASH}", " \N{MULTIPLICATION SIGN} "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The numbers of one rung's row. Those of runs are None where nothing was measured."""
+
+    ended: tuple[Run, ...]  # the runs that count
+    finished: int  # of those: trained to their end
+    best_test: float | None  # percent, any epoch of any seed; for comparison only
+    best_train: float | None  # percent, as the epoch ran
+    mean: float | None  # percent: worst of the last epochs, over the seeds that finished
+    sd: float | None  # points, sample standard deviation; None below two seeds
+    seconds: float | None  # per epoch, mean over all epochs
+    published_best: float | None  # percent
+    published_worst: float | None  # percent: worst of the last published epochs
+
+    @property
+    def seeds(self) -> str:
+        """The seeds of the runs that count."""
+        return ", ".join(str(run.seed) for run in self.ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """One picture of the report."""
+
+    name: str  # of its file, without .svg
+    caption: str
+    svg: str
+    narrow: str = ""  # the same for a phone, where it is not just smaller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seed:
+    """What one seed did with the clauses in which the seeds differ."""
+
+    seed: int
+    outcome: str  # kept | broken | training | failed
+    clauses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """One rung, ready to be written."""
+
+    number: int
+    result: RungResult
+    summary: Summary
+    seeds: tuple[_Seed, ...]
+    common: tuple[str, ...]  # clauses that say the same for every seed
+    curves: tuple[_Figure, ...]
+    answers: tuple[_Figure, ...]
+
+    @property
+    def outcome(self) -> str:
+        """Kept | broken | undecided | not measured."""
+        return self.result.verdict.outcome if self.summary.ended and self.result.verdict else "not measured"
+
+    @property
+    def passed(self) -> str:
+        """Pass rate and its interval."""
+        verdict = self.result.verdict
+        if not (self.summary.ended and verdict):
+            return ""
+        low, high = (f"{100 * bound:.1f}" for bound in verdict.interval)
+        return f"{verdict.passed} of {verdict.of}, {low} to {high}%"
+
+
+def write_report(
+    ladder: Ladder, results: Sequence[RungResult], folder: Path, test_images: Pictures | None = None
+) -> tuple[Path, Path]:
+    """Write report.html and report.md (with its pictures in report-pictures/) into `folder`; return both paths.
+
+    Without the test images there is no confusion matrix, and no mistakes are shown.
+
+    Raises:
+        RunError: a file cannot be written, or the answers of a run are damaged.
+    """
+    contract = next((result.verdict.contract for result in results if result.verdict), ladder.contract)
+    sections = tuple(_section(number, result, contract, test_images) for number, result in enumerate(results, start=1))
+    overview = _overview(contract, results)
+    figures = [*([overview] if overview else []), *(f for s in sections for f in (*s.curves, *s.answers))]
+    for figure in figures:
+        write_whole(folder / PICTURES / f"{figure.name}.svg", figure.svg.encode())
+    said = {
+        "ladder": ladder,
+        "contract": contract,
+        "judged": "last epoch" if contract.last_epochs == 1 else f"worst of the last {contract.last_epochs} epochs",
+        "confidence": f"{float(100 * (contract.certainty or Certainty()).confidence):g}%",
+        "overview": overview,
+        "sections": sections,
+        "machines": _machines(results),
+        "folder": PICTURES,
+        "at_once": _SEEDS_AT_ONCE,
+    }
+    html, markdown = folder / "report.html", folder / "report.md"
+    write_whole(html, _environment(html=True).get_template("report.html.jinja").render(said).encode())
+    write_whole(markdown, _environment(html=False).get_template("report.md.jinja").render(said).encode())
+    return html, markdown
+
+
+def summarise(result: RungResult, last: int) -> Summary:
+    """The numbers of a rung's row; `last` is how many epochs the promise covers."""
+    ended = tuple(run for run in result.runs if run.ended)
+    epochs = [epoch for run in ended for epoch in run.epochs]
+    worst = plots.worst_accuracies(ended, last)
+    published = result.rung.published
+    best = published.best_test if published else None
+    return Summary(
+        ended=ended,
+        finished=sum(run.status == "finished" for run in ended),
+        best_test=max((100 * epoch.test_accuracy for epoch in epochs), default=None),
+        best_train=max((100 * epoch.train_accuracy for epoch in epochs), default=None),
+        mean=fmean(worst) if worst else None,
+        sd=stdev(worst) if len(worst) > 1 else None,
+        seconds=fmean(epoch.seconds for epoch in epochs) if epochs else None,
+        published_best=max(published.test) if published and published.test and best is None else best,
+        published_worst=plots.published_worst(published, last),
+    )
+
+
+def _section(number: int, result: RungResult, contract: Contract, pictures: Pictures | None) -> _Section:
+    summary = summarise(result, contract.last_epochs)
+    name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', result.rung.name)}"
+    seeds, common = _clauses(result)
+    return _Section(
+        number=number,
+        result=result,
+        summary=summary,
+        seeds=seeds,
+        common=common,
+        curves=_curves(name, result, contract, summary),
+        answers=_answers(name, summary.ended, pictures),
+    )
+
+
+def _clauses(result: RungResult) -> tuple[tuple[_Seed, ...], tuple[str, ...]]:
+    """Each seed's own clauses, and those in which all seeds that ended agree to the word."""
+    judged = {seed.seed: seed for seed in result.verdict.seeds} if result.verdict else {}
+    said = [[str(clause) for clause in seed.clauses] for seed in judged.values() if seed.clauses]
+    common = [text for text in said[0] if all(text in clauses for clauses in said)] if len(said) > 1 else []
+    seeds = []
+    for run in result.runs:
+        seed = judged.get(run.seed)
+        if seed and seed.clauses:
+            own = [text for text in map(str, seed.clauses) if text not in common]
+            seeds.append(_Seed(seed=run.seed, outcome="kept" if seed.kept else "broken", clauses=tuple(own)))
+        else:
+            reason = f": {run.reason}" if run.reason else ""
+            text = f"{run.status}, {len(run.epochs)} of {run.planned} epochs{reason}"
+            seeds.append(_Seed(seed=run.seed, outcome="not counted", clauses=(text,)))
+    return tuple(seeds), tuple(common)
+
+
+def _overview(contract: Contract, results: Sequence[RungResult]) -> _Figure | None:
+    """The ladder's picture, if anything was measured or published."""
+    picture = plots.ladder_picture(
+        contract,
+        [(r.rung, r.trace.parameters, [run for run in r.runs if run.ended]) for r in results],
+    )
+    if not any(point.worst or point.published is not None for point in picture.points):
+        return None
+    hollow = any(point.published is not None for point in picture.points)
+    return _Figure(
+        name="ladder",
+        caption=(
+            "Each dot is a rung: the mean over its seeds, with a whisker from the lowest to the highest seed. "
+            + ("Hollow dots are published values. " if hollow else "")
+            + "The accuracy axis is logarithmic in the error. Rungs of the same size stand side by side."
+        ),
+        svg=plots.draw_ladder(picture, width=_WIDE),
+        narrow=plots.draw_ladder(picture, width=_NARROW),
+    )
+
+
+def _curves(name: str, result: RungResult, contract: Contract, summary: Summary) -> tuple[_Figure, ...]:
+    """Accuracy and loss over epochs."""
+    if not any(run.epochs for run in summary.ended):
+        return ()
+    curves = plots.curves(summary.ended, contract, result.rung.published)
+    if summary.finished > 1:
+        lines = f"Thin: each seed. Thick: mean of {summary.finished} seeds, in a band from the lowest to the highest."
+    else:
+        lines = "One seed." if len(summary.ended) == 1 else f"{len(summary.ended)} seeds."
+    stopped = len(summary.ended) - summary.finished
+    lines += f" A cross: a seed whose loss was no longer a number ({stopped})." if stopped else ""
+    dashed = " Dashed: the published test curve." if curves.published else ""
+    last = "the last epoch" if curves.last == 1 else f"the last {curves.last} epochs"
+    return (
+        _Figure(
+            name=f"{name}-accuracy",
+            caption=f"Accuracy, on an axis logarithmic in the error. {lines}{dashed} Shaded: {last}, which are judged.",
+            svg=plots.draw_accuracy(curves),
+        ),
+        _Figure(
+            name=f"{name}-loss",
+            caption="Loss, mean per image, on a logarithmic axis. Train numbers are measured during the epoch.",
+            svg=plots.draw_loss(curves),
+        ),
+    )
+
+
+def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None) -> tuple[_Figure, ...]:
+    """Confusion matrix and worst images of the first seed that kept its answers to these very images."""
+    if pictures is None:
+        return ()
+    kept = ((run, run.answers()) for run in ended)
+    found = next(((run, answers) for run, answers in kept if answers and _fits(answers, pictures)), None)
+    if found is None:
+        return ()
+    run, answers = found
+    confusion, worst = plots.confusion(answers, pictures), plots.worst_images(answers, pictures)
+    wrong, shown = int(confusion.wrong.sum()), len(worst.index_N)
+    which = f"The {shown} with the highest loss of" if shown < wrong else "All"
+    figures = [
+        _Figure(
+            name=f"{name}-confusion",
+            caption=f"Seed {run.seed}: {wrong:,} of {len(pictures.labels_N):,} test images wrong. Shaded: mistakes.",
+            svg=plots.draw_confusion(confusion),
+        )
+    ]
+    if shown:
+        caption = (
+            f"Seed {run.seed}: {which} {wrong:,} wrong images, worst first: the true class → what it was taken for."
+        )
+        figures.append(_Figure(name=f"{name}-worst", caption=caption, svg=plots.draw_worst(worst)))
+    return tuple(figures)
+
+
+def _fits(answers: Arrays, pictures: Pictures) -> bool:
+    """Whether a run's answers are one for each of these images."""
+    return len(answers["predicted"]) == len(pictures.labels_N)
+
+
+def _machines(results: Sequence[RungResult]) -> list[str]:
+    """Where the runs were trained, each place once."""
+    places = {run.environment for result in results for run in result.runs if run.ended}
+    return sorted(
+        {
+            f"smallprint {place.smallprint}, torch {place.torch}, {place.device}, "
+            f"{place.threads} {'thread' if place.threads == 1 else 'threads'}"
+            for place in places
+        }
+    )
+
+
+def _environment(*, html: bool) -> Environment:
+    """Templates whose every value is made harmless for the page it enters."""
+    environment = Environment(
+        loader=PackageLoader("smallprint.views"),
+        autoescape=html,
+        finalize=None if html else _harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= _FILTERS
+    return environment
+
+
+def _harmless(value: object) -> str:
+    """A value on one line of Markdown in which nothing is markup."""
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def _fenced(lines: Sequence[str], language: str = "") -> Markup:
+    """Lines as a block of code in Markdown, whatever stands in them."""
+    text = "\n".join(lines)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return Markup(f"{fence}{language}\n{text}\n{fence}")
+
+
+def _inline(svg: str, name: str, caption: str) -> Markup:
+    """A drawing as a part of a page: ids that are its own, and the page's colours."""
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="1.1"', "", svg)
+    for role, colour in PALETTE.items():
+        svg = svg.replace(colour, f"var(--{role})")
+    return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(caption), 1))
+
+
+def _percent(value: float | None, unit: str = "%") -> str:
+    return _NONE if value is None else f"{value:.2f}{unit}"
+
+
+def _points(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.{1 if value >= 1 else 3}f} s"
+
+
+def _shape(shape: Shape) -> str:
+    return _TIMES.join(map(str, shape))
+
+
+_FILTERS: dict[str, Callable[..., str]] = {
+    "percent": _percent,
+    "points": _points,
+    "count": _count,
+    "seconds": _seconds,
+    "shape": _shape,
+    "fenced": _fenced,
+    "inline": _inline,
+}

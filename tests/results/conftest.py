@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from smallprint.results.runs import Environment, Epoch, Run
+
+ENVIRONMENT = Environment(
+    smallprint="0.1.0", python="3.11.7", torch="2.13.0", numpy="2.3.0", platform="Linux x86_64", device="cpu", threads=1
+)
+MakeRun = Callable[..., Run]
+
+
+def _run(
+    test: Sequence[float],
+    train: Sequence[float] | None = None,
+    *,
+    rates: Sequence[float] | None = None,
+    seed: int = 0,
+    status: str = "finished",
+    parameters: int = 7_864,
+    macs: int = 1_045_312,
+    rung: str = "small",
+    identity: str = "a" * 64,
+    folder: Path | None = None,
+    test_total: int = 10_000,
+) -> Run:
+    """A run of MNIST size from its accuracies in percent, epoch by epoch."""
+    train = test if train is None else train
+    rates = [0.01] * len(test) if rates is None else rates
+    epochs = tuple(
+        Epoch(
+            epoch=number, learning_rate=rate, train_loss=0.05, train_correct=round(600 * in_train), train_total=60_000,
+            test_loss=0.03, test_correct=round(test_total / 100 * in_test), test_total=test_total, seconds=7.5,
+        )
+        for number, (in_test, in_train, rate) in enumerate(zip(test, train, rates, strict=True), start=1)
+    )  # fmt: skip
+    return Run(
+        ladder="fable", rung=rung, seed=seed, status=status, identity=identity, data="d" * 64, parameters=parameters,
+        macs=macs, planned=max(1, len(test)), environment=ENVIRONMENT, epochs=epochs, folder=folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    return _run

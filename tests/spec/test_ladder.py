@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from smallprint.spec.errors import LadderError, SmallprintError
+from smallprint.spec.ladder import Ladder, Published, Rung, diff, parse_ladder, read_ladder, shipped
+
+TEXT = '''\
+title   = "Two small ones"
+dataset = "digits"
+
+[contract]
+accuracy    = ">= 90%"
+last_epochs = 2
+
+[recipe]
+optimiser = "sgd lr=0.1"
+epochs    = 3
+
+[[rung]]
+name    = "first"
+target  = "Begin."
+network = """
+after conv3: relu
+
+conv3-8
+gap
+conv1-10
+"""
+
+[[rung]]
+name    = "second"
+target  = "Normalise."
+network = """
+after conv3: batchnorm relu
+
+conv3-8
+gap
+conv1-10
+"""
+[rung.recipe]
+schedule = "cosine"
+[rung.published]
+parameters = 168
+test       = [50.0, 60, 70.5]
+'''
+
+
+def fails(text: str) -> str:
+    with pytest.raises(LadderError) as caught:
+        parse_ladder(text, name="small")
+    return str(caught.value)
+
+
+def test_a_ladder_reads_whole() -> None:
+    ladder = parse_ladder(TEXT, name="small")
+    assert (ladder.name, ladder.title, ladder.dataset) == ("small", "Two small ones", "digits")
+    assert [rung.name for rung in ladder.rungs] == ["first", "second"]
+    assert ladder.rungs[1].recipe.sentences()["schedule"] == "cosine"
+    assert ladder.rungs[0].recipe.sentences()["schedule"] == "constant"
+    assert ladder.rungs[1].published == Published(parameters=168, test=(50.0, 60.0, 70.5))
+    assert ladder.trace(ladder.rungs[1]).parameters == 168
+
+
+def test_what_a_run_keeps_of_a_rung_reads_back_as_that_rung() -> None:
+    for name in shipped():
+        ladder = read_ladder(name)
+        for rung in ladder.rungs:
+            alone = parse_ladder(ladder.only(rung), name=name)
+            (read,) = alone.rungs
+            assert (read.name, read.target, read.network, read.recipe) == (
+                rung.name, rung.target, rung.network, rung.recipe,
+            )  # fmt: skip
+            assert alone.contract == ladder.contract
+            assert alone.identity(read) == ladder.identity(rung)
+            assert alone.only(read) == ladder.only(rung)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(), st.text())
+def test_any_title_and_target_survive_what_a_run_keeps(title: str, target: str) -> None:
+    base = parse_ladder(TEXT, name="small")
+    title, target = (text.replace("\r\n", "\n") for text in (title, target))  # a line's end is a line's end
+    rung = Rung(name="x", target=target, network=base.rungs[0].network, recipe=base.rungs[0].recipe)
+    ladder = Ladder(name="small", title=title, dataset="digits", contract=base.contract, rungs=(rung,))
+    assert parse_ladder(ladder.only(rung), name="small") == ladder
+
+
+def test_every_shipped_ladder_reads_and_its_published_counts_are_ours() -> None:
+    assert "progressive" in shipped()
+    for name in shipped():
+        ladder = read_ladder(name)
+        for rung in ladder.rungs:
+            if rung.published and rung.published.parameters:
+                assert ladder.trace(rung).parameters == rung.published.parameters, rung.name
+
+
+def test_other_words_for_the_same_rung_have_the_same_identity_and_other_numbers_another() -> None:
+    ladder = parse_ladder(TEXT, name="small")
+    same = TEXT.replace("conv3-8\n", "conv3-8,pad=0,stride=1  # why\n").replace('"sgd lr=0.1"', '"sgd  lr=1e-1"')
+    other = parse_ladder(same.replace("Begin.", "Start."), name="other")
+    assert [other.identity(rung) for rung in other.rungs] == [ladder.identity(rung) for rung in ladder.rungs]
+    assert len({ladder.identity(rung) for rung in ladder.rungs}) == 2
+    for before, after in (("conv3-8", "conv3-9"), ("lr=0.1", "lr=0.2"), ("epochs    = 3", "epochs    = 4")):
+        changed = parse_ladder(TEXT.replace(before, after), name="small")
+        assert changed.identity(changed.rungs[0]) != ladder.identity(ladder.rungs[0])
+
+
+def test_a_rung_is_found_by_its_name_or_the_nearest_is_guessed() -> None:
+    ladder = parse_ladder(TEXT, name="small")
+    assert ladder.rung("second") is ladder.rungs[1]
+    with pytest.raises(LadderError) as caught:
+        ladder.rung("secnd")
+    assert str(caught.value) == "small has no rung 'secnd'; it has first, second; did you mean 'second'?"
+
+
+def test_a_diff_shows_what_changed_and_nothing_else() -> None:
+    ladder = parse_ladder(TEXT, name="small")
+    found = diff(ladder, *ladder.rungs)
+    assert found.network == (
+        "-after conv3: relu", "+after conv3: batchnorm relu", " ", " conv3-8", " gap", " conv1-10",
+    )  # fmt: skip
+    assert found.recipe == (("schedule", "constant", "cosine"),)
+    assert found.parameters == (152, 168)
+    assert found.macs == (2_672, 2_672)
+    same = diff(ladder, ladder.rungs[0], ladder.rungs[0])
+    assert same.recipe == ()
+    assert all(line.startswith(" ") for line in same.network)
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_faults_of_a_file_come_in_one_message_with_their_lines() -> None:
+    broken = (
+        TEXT.replace('"digits"', '"digit"').replace(">= 90%", ">= 101%").replace("epochs    = 3", 'epohs     = "3"')
+        .replace("gap\nconv1-10", "gap maxpol\nconv1-10", 1).replace('"second"', '"first"')
+        .replace('"cosine"', '"cosine warmup=5"').replace("168", "-1").replace("60,", "160,")
+    )  # fmt: skip
+    assert fails(broken) == "\n".join([
+        "small.toml:2: no data set is called 'digit'; known: mnist, digits; did you mean 'digits'?",
+        "small.toml:5: nobody can keep this: accuracy ends at 100%, but '>= 101%' asks for more",
+        "small.toml:10: no recipe key is called 'epohs'; known: optimiser, schedule, batch, epochs, "
+        "augment, average, loss; "
+        "did you mean 'epochs'?",
+        "small.toml:19: no layer is called 'maxpol'; did you mean 'maxpool'?",
+        "    known: conv<k>-<width>, depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, "
+        "avgpool<k>, gap, batchnorm, "
+        "relu, leakyrelu=0.2, silu, gelu, tanh, dropout=5%, dropout2d=10%",
+        "    gap maxpol",
+        "        ^^^^^^",
+        "small.toml:24: two rungs are called 'first'; each needs its own name",
+        "small.toml:34: warmup needs its unit, as in 5%; found '5'",
+        "    cosine warmup=5",
+        "                  ^",
+        "small.toml:36: parameters is a count such as 7864",
+        "small.toml:37: test is a list of percentages, one per epoch",
+    ])  # fmt: skip
+
+
+ONE = '[contract]\naccuracy = ">= 90%"\n[recipe]\noptimiser = "sgd lr=0.1"\n[[rung]]\nname = "a"\n'
+NET = 'network = "gap conv1-10"\n'
+ROOT = 'dataset = "digits"\n'
+KNOWN = "title, dataset, contract, recipe, rung"
+BAD = [
+    (f'{ROOT}titel = "x"\n{ONE}{NET}', f"x.toml:2: a ladder has no key 'titel'; known: {KNOWN}; did you mean 'title'?"),
+    (f"{ONE}{NET}", "x.toml:1: a ladder needs its dataset; known: mnist, digits"),
+    (f"dataset = 5\n{ONE}{NET}", "x.toml:1: dataset is a text in quotes"),
+    ('dataset = "digits"\n[contract]\naccuracy = ">= 9%"', "x.toml:1: a ladder needs at least one [[rung]]"),
+    ('dataset = "digits"\nrung = 5\n[contract]\naccuracy = ">= 9%"', "x.toml:2: a ladder needs at least one [[rung]]"),
+    (
+        f"{ROOT}[[rung]]\n{NET}name='a'\nrecipe.optimiser = 'sgd lr=1'",
+        'x.toml:1: a contract needs an accuracy, such as: accuracy = ">= 99.4%"',
+    ),
+    (f"{ROOT}{ONE}", "x.toml:6: a rung needs its network"),
+    (f"{ROOT}{ONE}network = 5\n", "x.toml:8: network is a text in quotes"),
+    (
+        f"{ROOT}{ONE}{NET}name_ = 5",
+        "x.toml:9: a rung has no key 'name_'; known: name, target, network, recipe, published; did you mean 'name'?",
+    ),
+    (
+        ROOT + ONE.replace('"a"', '"A b"') + NET,
+        "x.toml:7: a rung needs a name of a-z, 0-9, '.', '_' and '-', not 'A b'",
+    ),
+    (ROOT + ONE.replace('name = "a"', "") + NET, "x.toml:6: a rung needs its name"),
+    (
+        ROOT + ONE.replace("optimiser", "batch = 9 #") + NET,
+        'x.toml:6: a recipe needs an optimiser, such as: optimiser = "sgd lr=0.01 momentum=0.9"',
+    ),
+    (
+        ROOT + "recipe = 5\n" + ONE.replace("[recipe]\noptimiser", "#") + NET + 'recipe.optimiser = "sgd lr=1"',
+        "x.toml:2: recipe is a table: [recipe]",
+    ),
+    (f"{ROOT}{ONE}{NET}[rung.published]\nbest_test = 101", "x.toml:10: best_test is a percentage such as 99.48"),
+    (f"{ROOT}{ONE}{NET}published = 5", "x.toml:9: published is a table: [published]"),
+    (
+        f"{ROOT}{ONE}network = '''\n\nconv3-8\ngap conv1-9'''",
+        "x.toml:11: the last layer leaves 9 values for 10 classes; it needs at least 10\n    gap conv1-9"
+        "\n        ^^^^^^^",
+    ),
+    (
+        f"{ROOT}{ONE}network = '''conv3-8\ngap conv1-9'''",
+        "x.toml:9: the last layer leaves 9 values for 10 classes; it needs at least 10\n    gap conv1-9"
+        "\n        ^^^^^^^",
+    ),
+    (
+        f"{ROOT}{ONE}network = '''  \ngap conv1-9'''",
+        "x.toml:9: the last layer leaves 9 values for 10 classes; it needs at least 10\n    gap conv1-9"
+        "\n        ^^^^^^^",
+    ),
+    (
+        f"{ROOT}{ONE}network = '''\r\ngap conv1-9'''",
+        "x.toml:9: the last layer leaves 9 values for 10 classes; it needs at least 10\n    gap conv1-9"
+        "\n        ^^^^^^^",
+    ),
+    ("x = [1,\n", "x.toml: not TOML: Invalid value (at end of document)"),
+    ("a = 1\na = 2\n", "x.toml: not TOML: Cannot overwrite a value (at line 2, column 6)"),
+    ("a = " + "9" * 5000, "x.toml: not TOML: a number has thousands of digits"),
+    ("a = " + "[" * 5000, "x.toml: not TOML: brackets within brackets, too deep to read"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=[message[:60] for _, message in BAD])
+def test_a_ladder_that_does_not_read_says_where_and_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(LadderError) as caught:
+        parse_ladder(text, name="x")
+    assert str(caught.value) == message
+
+
+def test_a_fault_that_rungs_share_is_said_once_even_if_the_first_rung_overrides_it() -> None:
+    text = TEXT.replace('"sgd lr=0.1"', '"sdg lr=0.1"')
+    shared = (
+        "small.toml:9: no optimiser is called 'sdg'; known: sgd, adam, adamw; did you mean 'sgd'?"
+        "\n    sdg lr=0.1\n    ^^^"
+    )
+    assert fails(text) == shared
+    first = text.replace(
+        '\n[[rung]]\nname    = "second"', '[rung.recipe]\noptimiser = "sgd lr=0.2"\n[[rung]]\nname    = "second"'
+    )
+    assert fails(first) == shared
+    both = first.replace('schedule = "cosine"', 'optimiser = "sgd lr=0.3"')
+    assert len(parse_ladder(both, name="small").rungs) == 2  # a shared key that nobody uses is nobody's fault
+
+
+def test_a_line_that_only_looks_like_a_table_does_not_move_the_lines_of_faults() -> None:
+    text = TEXT.replace("test       = [50.0, 60, 70.5]", "test = [50.0,\n60,\n70.5]\ntrain = [1,\n  2,\n]\nnote = 5")
+    assert fails(text) == "small.toml:43: note is a text in quotes"
+
+
+def test_a_ladder_is_read_by_its_path_and_called_by_its_file_name(tmp_path: Path) -> None:
+    path = tmp_path / "My-Ladder.toml"
+    path.write_text(TEXT, encoding="utf-8")
+    assert read_ladder(path) == read_ladder(str(path)) == parse_ladder(TEXT, name="my-ladder")
+    path.write_text(TEXT.replace("digits", "digit"), encoding="utf-8")
+    with pytest.raises(LadderError, match=f"^{re.escape(str(path))}:2: no data set is called 'digit'"):
+        read_ladder(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("progresive", r"no ladder is called 'progresive'; shipped: .*progressive.*; did you mean 'progressive'\?"),
+        ("nowhere/x.toml", r"nowhere/x\.toml: cannot be read: No such file or directory"),
+        ("a\0b", r"no ladder is called 'a\\x00b'; shipped: .*"),
+        ("a\0b.toml", r"a\0b\.toml: cannot be read: no file can have this name"),
+        ("x" * 5000, r"x{5000}: cannot be read: File name too long"),
+    ],
+)  # fmt: skip
+def test_a_ladder_that_is_not_there_says_which_there_are(where: str, message: str) -> None:
+    with pytest.raises(LadderError) as caught:
+        read_ladder(where)
+    assert re.fullmatch(message, str(caught.value))
+
+
+def test_a_folder_and_a_file_that_is_no_text_are_no_ladders(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b'title = "\xff"')
+    spaced = tmp_path / "a b.toml"
+    spaced.write_text(TEXT, encoding="utf-8")
+    for path, message in (
+        (folder, f"{folder}: is a folder; name the ladder file in it"),
+        (binary, f"{binary}: not a text file in UTF-8"),
+        (spaced, f"{spaced}: a ladder's file name is made of a-z, 0-9, '.', '_' and '-'; found 'a b'"),
+    ):
+        with pytest.raises(LadderError) as caught:
+            read_ladder(path)
+        assert str(caught.value) == message
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_ladder_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "secret.toml"
+    path.write_text(TEXT, encoding="utf-8")
+    path.chmod(0)
+    with pytest.raises(LadderError, match=r": cannot be read: Permission denied$"):
+        read_ladder(path)
+
+
+# --- no text makes it fail in another way ---------------------------------------------------------------------------
+
+PIECES = st.sampled_from((
+    "[", "]", "[[rung]]", "[rung.recipe]", "[recipe]", "[contract]", "=", '"', "'", '"""', "'''", "#", "\n",
+    "\r\n", ".", ",",
+    "{}", "{a = 1}", "0x" + "f" * 5000, "9" * 5000, "nan", "-inf", "true", "1979-05-27", "[[1], 2]", "network",
+    "name", "rung",
+    "published", "conv3-8", "\x00", "\x7f", "\u2028", " ", "\t",
+))  # fmt: skip
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> str:
+    text = TEXT
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        text = text[:start] + draw(PIECES | st.text(max_size=3)) + text[end:]
+    return text
+
+
+@settings(max_examples=600, deadline=None)
+@example("a = [\n[" + " " * 20_000 + "\n1]]")
+@example(TEXT.replace("epochs    = 3", "epochs = 0x" + "f" * 5000))
+@example(TEXT.replace('"second"', "0x" + "f" * 5000).replace('"Begin."', "0x" + "f" * 5000))
+@example(TEXT.replace(">= 90%", ">= " + "9" * 5000 + "%"))
+@given(st.text() | mutated())
+def test_no_text_makes_a_ladder_fail_in_any_other_way_than_with_a_message(text: str) -> None:
+    try:
+        ladder = parse_ladder(text, name="fuzz")
+        for rung in ladder.rungs:
+            assert parse_ladder(ladder.only(rung), name="fuzz").identity(rung) == ladder.identity(rung)
+    except SmallprintError as fault:
+        assert str(fault).startswith("fuzz.toml:")
+
+
+VALUES = st.recursive(
+    st.text(max_size=5) | st.integers() | st.floats() | st.booleans() | st.dates() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+RUNGS = st.lists(st.dictionaries(st.sampled_from(Rung.KEYS), VALUES, max_size=5), max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(Ladder.KEYS), VALUES), RUNGS)
+def test_no_value_of_any_type_makes_a_ladder_fail_in_any_other_way(
+    said: dict[str, object], rungs: list[object]
+) -> None:
+    with pytest.raises(LadderError):
+        parse_ladder(tomli_w.dumps({**said, "rung": rungs} if rungs else said), name="fuzz")
