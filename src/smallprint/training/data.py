@@ -32,10 +32,10 @@ class Dataset:
     """A whole data set in memory, as bytes."""
 
     facts: DatasetFacts
-    train_images_NCHW: NDArray[np.uint8]  # greys, 0 to 255
-    train_labels_N: NDArray[np.int64]  # 0 to classes - 1
-    test_images_NCHW: NDArray[np.uint8]  # greys, 0 to 255
-    test_labels_N: NDArray[np.int64]  # 0 to classes - 1
+    train_images_NCHW: NDArray[np.uint8] = field(repr=False)  # greys, 0 to 255
+    train_labels_N: NDArray[np.int64] = field(repr=False)  # 0 to classes - 1
+    test_images_NCHW: NDArray[np.uint8] = field(repr=False)  # greys, 0 to 255
+    test_labels_N: NDArray[np.int64] = field(repr=False)  # 0 to classes - 1
     found: str = field(default="")  # where it was read from
 
     @cached_property

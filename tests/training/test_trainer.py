@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from smallprint.results.runs import Epoch
+from smallprint.spec.errors import DataError, NotationError, RunError
+from smallprint.training import trainer
+from smallprint.training.data import Dataset, load_dataset
+from smallprint.training.trainer import Trainer, train
+
+Words = dict[str, str | int]
+NETWORK = "every conv3: pad=1; after conv3: batchnorm relu dropout=5%; conv3-8 maxpool conv3-8 gap conv1-10"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def _train(dataset: Dataset, network: str = NETWORK, recipe: Words | None = None, *, seed: int = 0) -> Trainer:
+    said = {"optimiser": "sgd lr=0.05 momentum=0.9", "batch": 64, "epochs": 3, **(recipe or {})}
+    return train(network, said, dataset, seed, threads=1)
+
+
+def _numbers(epochs: list[Epoch]) -> list[Epoch]:
+    return [replace(epoch, seconds=0.0) for epoch in epochs]
+
+
+def _fingerprint(trained: Trainer) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(trained.weights().items()):
+        digest.update(name.encode() + value.tobytes())
+    return digest.hexdigest()
+
+
+RECIPES: list[Words] = [
+    {"optimiser": "sgd lr=0.05 momentum=0.9 nesterov weight_decay=1e-4", "schedule": "onecycle"},
+    {"optimiser": "adam lr=0.01", "schedule": "step every=1 times=0.5", "average": "ema 0.98"},
+    {"optimiser": "adamw lr=0.01", "schedule": "cosine warmup=20% tail=20%", "augment": "rotate=10deg shift=1px"},
+    {"schedule": "plateau patience=0", "loss": "cross-entropy smoothing=0.1", "augment": "brightness=20%"},
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(map(str, recipe.values())))
+def test_a_seed_gives_the_same_bits_twice_and_resuming_changes_none(digits: Dataset, recipe: Words) -> None:
+    whole, again = _train(digits, recipe=recipe), _train(digits, recipe=recipe)
+    assert _numbers(list(whole)) == _numbers(list(again))
+    assert _fingerprint(whole) == _fingerprint(again)
+    begun = _train(digits, recipe=recipe)
+    next(iter(begun))
+    resumed = _train(digits, recipe=recipe)
+    resumed.restore(begun.checkpoint())
+    assert len(list(resumed)) == 2
+    assert _numbers(resumed.epochs) == _numbers(whole.epochs)
+    assert _fingerprint(resumed) == _fingerprint(whole)
+
+
+def test_another_seed_gives_other_numbers(digits: Dataset) -> None:
+    assert _numbers(list(_train(digits, seed=0))) != _numbers(list(_train(digits, seed=1)))
+
+
+def test_what_others_draw_or_do_changes_nothing(digits: Dataset) -> None:
+    undisturbed = _train(digits)
+    list(undisturbed)
+    disturbed = _train(digits)
+    for _ in disturbed:
+        torch.manual_seed(0)
+        torch.randn(100)
+        list(_train(digits, recipe={"epochs": 1}, seed=9))
+    assert _fingerprint(disturbed) == _fingerprint(undisturbed)
+
+
+def test_training_equals_a_plain_pytorch_loop(digits: Dataset) -> None:
+    """Same data order, same start: plain modules, PyTorch's own optimiser, schedule and loss."""
+    network = "conv3-6,bias tanh avgpool2 gap linear-10,bias"
+    ours = _train(digits, network, recipe={"schedule": "step every=1 times=0.5", "loss": "cross-entropy smoothing=0.1"})
+    plain = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3), torch.nn.Tanh(), torch.nn.AvgPool2d(2), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(6, 10),
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        for theirs, mine in zip(plain.parameters(), ours.model.parameters(), strict=True):
+            theirs.copy_(mine)
+    optimiser = torch.optim.SGD(plain.parameters(), 0.05, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 1, 0.5)
+    images = torch.from_numpy(digits.train_images_NCHW).double() / 255
+    labels = torch.from_numpy(digits.train_labels_N)
+    images = (images - images.mean()) / images.std(correction=0)
+    for done, epoch in enumerate(ours):
+        ours.epochs.pop()  # the data order of this epoch is drawn from how many came before
+        assert len(ours.epochs) == done
+        order = torch.randperm(len(labels), generator=ours._generator("order"))
+        ours.epochs.append(epoch)
+        loss_sum, correct = 0.0, 0
+        for chosen in order.split(64):
+            logits = plain(images[chosen])
+            loss = F.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            loss_sum += loss.item() * len(chosen)
+            correct += int((logits.argmax(1) == labels[chosen]).sum())
+        assert epoch.learning_rate == pytest.approx(schedule.get_last_lr()[0], rel=1e-12)
+        assert epoch.train_loss == pytest.approx(loss_sum / len(labels), rel=1e-4)
+        assert abs(epoch.train_correct - correct) <= 1  # a tie may fall either way in float32
+        schedule.step()
+    for theirs, mine in zip(plain.parameters(), ours.model.parameters(), strict=True):
+        torch.testing.assert_close(mine.double(), theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_the_average_is_that_of_pytorch_and_is_what_is_judged(digits: Dataset) -> None:
+    averaged, plain = _train(digits, recipe={"average": "ema 0.9"}), _train(digits)
+    reference = AveragedModel(plain.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    step = plain.optimiser.step
+
+    def step_and_average() -> None:
+        step()
+        reference.update_parameters(plain.model)
+
+    plain.optimiser.step = step_and_average  # type: ignore[method-assign, assignment]
+    assert [e.train_loss for e in averaged] == [e.train_loss for e in plain]
+    for name, value in averaged.weights().items():
+        expected = reference.module.state_dict()[name].numpy()
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert [e.test_loss for e in averaged.epochs] != [e.test_loss for e in plain.epochs]
+
+
+def test_momentum_and_first_beta_follow_the_one_cycle(digits: Dataset) -> None:
+    for optimiser, key in (("sgd lr=0.1 momentum=0.9", "momentum"), ("adam lr=0.01", "betas")):
+        trained = _train(digits, recipe={"optimiser": optimiser, "schedule": "onecycle", "epochs": 1})
+        list(trained)
+        held = trained.optimiser.param_groups[0][key]
+        assert (held[0] if key == "betas" else held) == pytest.approx(0.95)
+
+
+def test_an_epoch_counts_whole_images_and_the_answers_agree_with_it(digits: Dataset) -> None:
+    trained = _train(digits)
+    last = list(trained)[-1]
+    assert (last.train_total, last.test_total) == (1438, 359)
+    answers = trained.answers()
+    assert int((answers["predicted"] == digits.test_labels_N).sum()) == last.test_correct
+    assert float(answers["loss"].mean()) == pytest.approx(last.test_loss, rel=1e-5)
+    assert ((answers["confidence"] > 0.05) & (answers["confidence"] <= 1)).all()
+
+
+def test_training_learns(digits: Dataset) -> None:
+    epochs = list(_train(digits, recipe={"epochs": 6}))
+    assert epochs[-1].test_accuracy > 0.8
+    assert epochs[-1].train_loss < epochs[0].train_loss / 2
+
+
+def test_a_loss_that_is_no_number_ends_the_training_after_its_epoch(digits: Dataset) -> None:
+    trained = _train(digits, "conv3-8 relu gap conv1-10", recipe={"optimiser": "sgd lr=1e30", "epochs": 5})
+    epochs = list(trained)
+    assert len(epochs) < 5
+    assert epochs[-1].diverged
+    assert not any(epoch.diverged for epoch in epochs[:-1])
+    assert list(trained) == []
+
+
+def test_more_outputs_than_classes_are_trained_as_classes_that_never_occur(digits: Dataset) -> None:
+    trained = _train(
+        digits, "every conv3: pad=1; after conv3: batchnorm relu; conv3-8 maxpool conv3-16 gap", recipe={"epochs": 8}
+    )
+    assert list(trained)[-1].test_accuracy > 0.7
+    assert trained.answers()["predicted"].max() < 10
+
+
+def test_a_damaged_checkpoint_is_an_error_and_not_a_crash(digits: Dataset) -> None:
+    begun = _train(digits)
+    next(iter(begun))
+    checkpoint = begun.checkpoint()
+    for damaged in (b"", checkpoint[:1000], b"garbage" * 100):
+        with pytest.raises(RunError, match=r"resume\.pt is damaged"):
+            _train(digits).restore(damaged)
+    with pytest.raises(RunError, match="another network"):
+        _train(digits, "conv3-9 gap conv1-10").restore(checkpoint)
+
+
+def test_bad_input_to_train_is_an_error_of_ours(digits: Dataset) -> None:
+    with pytest.raises(NotationError, match="did you mean 'maxpool'"):
+        _train(digits, "conv3-8 maxpol gap conv1-10")
+    with pytest.raises(NotationError, match="9 values for 10 classes"):
+        _train(digits, "conv3-8 gap conv1-9")
+    with pytest.raises(DataError, match="did you mean 'digits'"):
+        train(NETWORK, {"optimiser": "sgd lr=0.1"}, "digit")
+
+
+def test_the_loop_is_one_page() -> None:
+    assert len(inspect.getsource(Trainer.__iter__).splitlines()) <= 60
+    assert "print(" not in inspect.getsource(trainer)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_to_the_same_accuracy_without_waiting_within_an_epoch(digits: Dataset) -> None:
+    said = {"optimiser": "sgd lr=0.05 momentum=0.9", "batch": 64, "epochs": 6}
+    assert list(train(NETWORK, said, digits, device="cuda"))[-1].test_accuracy > 0.9
