@@ -51,6 +51,10 @@ def test_the_clock_counts_whole_epochs() -> None:
     assert Clock(step=0, steps_per_epoch=469, epochs=15).steps == 7_035
 
 
+def test_a_step_that_grows_beyond_all_numbers_ends_at_infinity() -> None:
+    assert Step(every=1, times=1e300).at(Clock(2, 1, 5), Rates(0.1, 0.9), []).lr == float("inf")
+
+
 def test_constant_is_the_optimisers_own_rate_at_every_step() -> None:
     base = Rates(lr=0.01, momentum=0.9)
     assert set(ours(Constant(), base, 5, 4)) == {base}

@@ -61,7 +61,11 @@ class Step:
             raise ValueError("step needs every=1 or more epochs")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
-        return base._replace(lr=base.lr * self.times ** (clock.epoch // self.every))
+        try:
+            factor = self.times ** (clock.epoch // self.every)
+        except OverflowError:
+            factor = inf  # the training diverges and says so
+        return base._replace(lr=base.lr * factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from smallprint.results.assessment import assess
+from smallprint.results.record import read_record
+from smallprint.results.verdict import judge
+from smallprint.spec.errors import RunError
+from smallprint.spec.ladder import read_ladder
+from smallprint.views.documents import record_document
+
+
+def test_a_record_keeps_every_number_and_judges_like_the_runs(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    ladder = read_ladder("progressive")
+    rung = ladder.rung("steplr-adam")
+    runs = [make_run([99.0] * 10 + [99.41] * 5, rung=rung.name), make_run([99.3] * 15, rung=rung.name, seed=1)]
+    document = record_document(ladder, [assess(ladder, rung, runs)], "smallprint climb progressive --seeds 2")
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(document))
+    record = read_record(path)
+    assert record.ladder == "progressive"
+    assert record.contract == ladder.contract
+    assert record.command == "smallprint climb progressive --seeds 2"
+    (kept,) = record.rungs
+    assert [run.epochs for run in kept.runs] == [run.epochs for run in runs]
+    assert judge(record.contract, kept.runs) == judge(ladder.contract, runs)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"made_with": {}, "rungs": [], "ladder": "x", "contract": {}}'])
+def test_what_is_no_record_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(content)
+    with pytest.raises(RunError, match=r"record\.json: not a record"):
+        read_record(path)
+    with pytest.raises(RunError, match="cannot be read"):
+        read_record(tmp_path / "none.json")
