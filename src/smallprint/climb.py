@@ -51,7 +51,8 @@ def climb(
     """
     if not isinstance(ladder, Ladder):
         ladder = read_ladder(ladder)
-    chosen = [ladder.rung(name) for name in rungs] or list(ladder.rungs)
+    named = [ladder.rung(name) for name in rungs]
+    chosen = [rung for rung in ladder.rungs if rung in named or not named]
     dataset = dataset or load_dataset(ladder.dataset)
     for rung in chosen:
         yield RungStarted(rung=rung)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import smallprint
 from smallprint.results.runs import Epoch, Run, RunWriter, run_folder
+from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.training import machine
 from smallprint.training.data import Dataset
@@ -24,12 +25,19 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSetAside:
+    """An earlier run of another network, recipe or data makes room."""
+
+    job: Job
+    folder: Path  # where it is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
     """A training begins, or goes on behind its stored epochs."""
 
     job: Job
     stored: tuple[Epoch, ...]  # epochs that were trained before
-    set_aside: Path | None  # where an earlier run of another network or recipe went
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ class RunEnded:
     reused: bool  # it was complete before
 
 
-SweepEvent = RunStarted | EpochEnded | RunEnded
+SweepEvent = RunSetAside | RunStarted | EpochEnded | RunEnded
 
 
 def sweep(
@@ -64,28 +72,30 @@ def sweep(
         RunError: a run folder that is held by another process, damaged or cannot be written.
     """
     for job in jobs:
-        yield from _train(job, dataset, root, device, threads or machine.cores())
+        work = job.ladder.trace(job.rung).macs * job.rung.recipe.batch
+        yield from _train(job, dataset, root, device, threads or machine.threads_for(work))
 
 
 def _train(job: Job, dataset: Dataset, root: Path, device: str, threads: int) -> Iterator[SweepEvent]:
     with RunWriter(run_folder(root, job.ladder.name, job.rung.name, job.seed)) as writer:
         stored = writer.stored()
-        run = _new_run(job, dataset, device, threads)
-        set_aside = None
+        run = replace(_new_run(job, dataset, device, threads), folder=writer.folder)
         if stored and stored.hash != run.hash:
-            set_aside, stored = writer.set_aside(stored), None
+            yield RunSetAside(job=job, folder=writer.set_aside(stored))
+            stored = None
         if stored and stored.ended:
             yield RunEnded(job=job, run=stored, reused=True)
             return
+        run = replace(run, epochs=stored.epochs if stored else ())
+        writer.begin(run, job.ladder.only(job.rung))
         try:
             trainer = Trainer(
                 job.ladder.trace(job.rung), job.rung.recipe, dataset, job.seed, device=device, threads=threads
             )
             if stored and (checkpoint := writer.stored_checkpoint()):
-                trainer.restore(checkpoint)
-            run = replace(run, epochs=tuple(trainer.epochs), folder=writer.folder)
-            writer.begin(run, job.ladder.only(job.rung))
-            yield RunStarted(job=job, stored=run.epochs, set_aside=set_aside)
+                _restore(trainer, checkpoint, writer.folder)
+            run = replace(run, epochs=tuple(trainer.epochs))
+            yield RunStarted(job=job, stored=run.epochs)
             for epoch in trainer:
                 run = replace(run, epochs=(*run.epochs, epoch))
                 writer.checkpoint(trainer.checkpoint())
@@ -99,6 +109,16 @@ def _train(job: Job, dataset: Dataset, root: Path, device: str, threads: int) ->
             run = replace(run, status="failed", reason=f"{type(fault).__name__}: {fault}"[:500])
             writer.keep(run)
         yield RunEnded(job=job, run=run, reused=False)
+
+
+def _restore(trainer: Trainer, checkpoint: bytes, folder: Path) -> None:
+    try:
+        trainer.restore(checkpoint)
+    except RunError:
+        raise RunError(
+            f"{folder / 'resume.pt'}: damaged, or of another network; remove it and climb again: "
+            "that run is trained from its first epoch"
+        ) from None
 
 
 def _new_run(job: Job, dataset: Dataset, device: str, threads: int) -> Run:

@@ -11,17 +11,17 @@ from rich.text import Text
 
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted
 from smallprint.results.assessment import RungResult
-from smallprint.spec.ladder import Ladder
-from smallprint.sweep import EpochEnded, RunEnded, RunStarted
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.sweep import EpochEnded, RunEnded, RunSetAside, RunStarted
 from smallprint.views import terminal
 
 
 class Watch:
     """Writes a climb to a console: to a terminal with a live bar under the lines, to a log without."""
 
-    def __init__(self, ladder: Ladder, names: Sequence[str], seeds: int, console: Console) -> None:
+    def __init__(self, ladder: Ladder, rungs: Sequence[Rung], seeds: int, console: Console) -> None:
         self.ladder = ladder
-        self.rungs = [ladder.rung(name) for name in names] or list(ladder.rungs)
+        self.rungs = rungs
         self.pace = Pace(ladder, self.rungs, seeds)
         self.console = console
         self.doing = ladder.name
@@ -33,7 +33,7 @@ class Watch:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None), left)
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
             task = bar.add_task(self.doing, total=1.0)
-            self.console.print(Text(self.ladder.title, "bold"))
+            self.console.print(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
             for event in events:
                 self.pace.note(event)
@@ -43,7 +43,7 @@ class Watch:
                 if isinstance(event, RungJudged):
                     results.append(event.result)
         if len(results) > 1:
-            self.console.print("", terminal.summary_table(self.ladder, results))
+            self.console.print("", terminal.summary_table(self.ladder, results), sep="\n", soft_wrap=True)
         return results
 
     def _tell(self, event: ClimbEvent) -> None:
@@ -52,9 +52,11 @@ class Watch:
                 self.doing = f"{self.ladder.name}:{rung.name}"
                 place, trace = self.rungs.index(rung) + 1, self.ladder.trace(rung)
                 self.console.print(terminal.rung_heading(rung, place, len(self.rungs), trace), soft_wrap=True)
-            case RunStarted(job=job, stored=stored, set_aside=set_aside):
-                if set_aside:
-                    self._line(f"the network, recipe or data has changed: the earlier run is kept in {set_aside}")
+            case RunSetAside(job=job, folder=folder):
+                self._line(
+                    f"seed {job.seed}: the network, recipe or data has changed; the earlier run is kept in {folder}"
+                )
+            case RunStarted(job=job, stored=stored):
                 self._line(f"seed {job.seed}" + (f", going on behind epoch {len(stored)}" if stored else ""))
                 self._line(terminal.EPOCH_HEADER)
                 for epoch in stored:
@@ -64,7 +66,7 @@ class Watch:
             case RunEnded(run=run, reused=True):
                 self._line(f"seed {run.seed}: trained before, {run.status}")
             case RunEnded(run=run) if run.reason:
-                self._line(f"seed {run.seed}: {run.status}: {run.reason}")
+                self._line(f"seed {run.seed}: {run.status}: {terminal.printable(run.reason)}")
             case RungJudged(result=result):
                 place = self.ladder.rungs.index(result.rung)
                 before = self.ladder.rungs[place - 1].name if place else None

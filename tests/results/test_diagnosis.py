@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -143,6 +144,20 @@ def test_a_kept_contract_says_how_much_room_there_is(make_run: MakeRun) -> None:
     )
     assert list(findings(ladder_of(), make_run([99.4, 99.5, 99.5, 99.5, 99.5]))) == ["kept by a hair"]
     assert not {"room to shrink", "kept by a hair"} & set(findings(ladder_of(), make_run(*STEPS)))
+
+
+def test_one_image_and_one_epoch_are_counted_as_one(make_run: MakeRun) -> None:
+    one_image = [99.41, 99.5, 99.5, 99.5, 99.5]
+    assert findings(ladder_of(), make_run(one_image))["room to shrink"].evidence == (
+        "the worst of the last 5 epochs over all seeds has 1 test image to spare"
+    )
+    ladder = ladder_of()
+    short = replace(ladder, contract=replace(ladder.contract, last_epochs=1))
+    assert findings(short, make_run(one_image))["room to shrink"].evidence == (
+        "the worst of the last epoch over all seeds has 10 test images to spare"
+    )
+    over_fits = findings(short, make_run([99.2] * 5, train=[99.53] * 5))["over-fits"].evidence
+    assert over_fits.startswith("train 99.53%, test 99.20% over the last epoch; promised 99.4%")
 
 
 def test_a_network_that_is_only_too_large_is_not_told_to_learn_better(make_run: MakeRun) -> None:

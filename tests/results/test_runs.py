@@ -79,7 +79,8 @@ def stored(tmp_path: Path, make_run: MakeRun) -> Run:
         writer.begin(replace(run, status="training", epochs=()), "title = 'x'\n")
         writer.checkpoint(b"half way")
         weights = {"0.layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T}
-        writer.finish(run, weights, {"predicted": np.array([1, 2]), "confidence": np.array([0.5, 1.0])})
+        answers = {"predicted": np.array([1, 2]), "confidence": np.array([0.5, 1.0]), "loss": np.array([0.7, 0.0])}
+        writer.finish(run, weights, answers)
     return read_run(writer.folder)
 
 
@@ -100,6 +101,13 @@ def test_a_finished_run_keeps_its_weights_and_answers_and_drops_its_checkpoint(s
     assert stored.ended
     assert stored.best_test == pytest.approx(99.25)
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]  # no temporary file is left
+
+
+def test_answers_without_their_arrays_are_damaged(stored: Run) -> None:
+    folder = folder_of(stored)
+    (folder / "answers.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"answers\.safetensors: damaged; remove that run's folder"):
+        stored.answers()
 
 
 def test_a_checkpoint_is_there_until_the_run_ends(tmp_path: Path, make_run: MakeRun) -> None:

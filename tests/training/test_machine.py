@@ -17,6 +17,11 @@ def test_the_number_of_threads_is_set_and_stated() -> None:
     assert 1 <= machine.cores() <= (os.cpu_count() or 1)
 
 
+def test_a_step_too_small_to_share_gets_one_thread() -> None:
+    assert machine.threads_for(50_768 * 32) == 1
+    assert machine.threads_for(1_045_312 * 128) == machine.cores()
+
+
 def test_an_environment_names_the_versions_that_ran() -> None:
     said = machine.environment("1.2.3", "cpu", 2)
     assert (said.smallprint, said.torch, said.device, said.threads) == ("1.2.3", torch.__version__, "cpu", 2)

@@ -72,6 +72,19 @@ def written(ladder: Ladder, results: list[RungResult], pictures: Pictures, tmp_p
     return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
 
 
+def test_no_image_is_drawn_where_no_mistakes_are_asked_for(
+    ladder: Ladder, pictures: Pictures, fabricate: Fabricate, answer: Answer, tmp_path: Path
+) -> None:
+    rung = ladder.rungs[0]
+    run = answer(fabricate(ladder, rung, 0), pictures, tmp_path / "run", wrong=7)
+    result = assess(ladder, rung, [run])
+    for mistakes, shown in ((7, True), (0, False)):
+        html, markdown = write_report(ladder, [result], tmp_path, pictures, mistakes=mistakes)
+        assert ("data:image/png" in html.read_text(encoding="utf-8")) == shown
+        assert ("-worst.svg" in markdown.read_text(encoding="utf-8")) == shown
+        assert "-confusion.svg" in markdown.read_text(encoding="utf-8")
+
+
 def test_both_reports_say_the_title_the_contract_and_every_target(
     ladder: Ladder, results: list[RungResult], written: tuple[str, str]
 ) -> None:

@@ -10,6 +10,7 @@ from smallprint.results.diagnosis import Finding, diagnose
 from smallprint.results.runs import Run, read_runs
 from smallprint.results.verdict import Verdict, judge
 from smallprint.spec.contract import Contract
+from smallprint.spec.errors import listing
 from smallprint.spec.ladder import Ladder, Rung, RungDiff, diff
 from smallprint.spec.trace import Trace
 
@@ -50,3 +51,16 @@ def assess_stored(ladder: Ladder, root: Path, contract: Contract | None = None) 
         assess(ladder, rung, read_runs(root, ladder.name, rung.name, ladder.identity(rung)), contract)
         for rung in ladder.rungs
     )
+
+
+def why_not_measured(ladder: Ladder, results: Sequence[RungResult], root: Path) -> str:
+    """What stands under `root` in place of the runs that are missing; empty if none is missing.
+
+    Raises:
+        RunError: a run folder that cannot be read.
+    """
+    missing = [result.rung.name for result in results if result.verdict is None]
+    others = [name for name in missing if read_runs(root, ladder.name, name)]
+    if others:
+        return f"the runs of {listing(others)} under {root / ladder.name} are of another network or recipe"
+    return f"no run of {listing(missing)} is stored under {root / ladder.name}" if missing else ""

@@ -48,6 +48,11 @@ class _Case:
         return max(0.1, 100 - self.promise)
 
     @property
+    def last_epochs(self) -> str:
+        """The last epochs in words."""
+        return "the last epoch" if self.last == 1 else f"the last {self.last} epochs"
+
+    @property
     def window(self) -> list[Epoch]:
         """The last epochs of all runs."""
         return [epoch for run in self.runs for epoch in run.epochs[-self.last :]]
@@ -156,9 +161,7 @@ def _fit(case: _Case) -> Iterator[Finding]:
     if case.learned:
         return
     gap = case.train - case.test
-    numbers = (
-        f"train {case.train:.2f}%, test {case.test:.2f}% over the last {case.last} epochs; promised {case.promise:g}%"
-    )
+    numbers = f"train {case.train:.2f}%, test {case.test:.2f}% over {case.last_epochs}; promised {case.promise:g}%"
     rise = case.slope(lambda epoch: epoch.train_accuracy)
     held_back = bool(case.rung.recipe.augment) or any(
         operation.kind.startswith("dropout") for step in case.trace.steps for operation in step.operations
@@ -213,7 +216,7 @@ def _noisy_end(case: _Case) -> Iterator[Finding]:
         yield Finding(
             name="learning rate too high at the end",
             evidence=(
-                f"the last {case.last} epochs move by {case.noise:.3f} points (standard deviation) "
+                f"the last {max(case.last, 3)} epochs move by {case.noise:.3f} points (standard deviation) "
                 f"about {case.test:.2f}%, {margin:+.2f} from the promise; "
                 f"the learning rate ends at {case.runs[0].epochs[-1].learning_rate:g}"
             ),
@@ -242,7 +245,7 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
     yield Finding(
         name="good seeds but an unlucky window",
         evidence=(
-            f"the mean of the last {case.last} epochs is {case.test:.3f}%, above the promise, yet "
+            f"the mean of {case.last_epochs} is {case.test:.3f}%, above the promise, yet "
             + "; ".join(f"seed {run.seed} fell short in {len(short)} of them" for run, short in missed)
         ),
         advice=(
@@ -258,7 +261,10 @@ def _room_to_shrink(case: _Case) -> Iterator[Finding]:
     spare = min(clause.margin for seed in case.verdict.seeds for clause in seed.clauses if clause.name == "accuracy")
     yield Finding(
         name="room to shrink" if spare > 0 else "kept by a hair",
-        evidence=f"the worst of the last {case.last} epochs over all seeds has {spare:,.0f} test images to spare",
+        evidence=(
+            f"the worst of {case.last_epochs} over all seeds has "
+            f"{spare:,.0f} test image{'' if spare == 1 else 's'} to spare"
+        ),
         advice=("narrow a layer or drop one, and climb again" if spare > 0 else "run more seeds before building on it"),
     )
 

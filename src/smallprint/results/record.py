@@ -56,7 +56,8 @@ def read_record(path: Path) -> Record:
 
 
 def _epoch(said: dict[str, Any]) -> Epoch:
-    return Epoch(**{name: math.nan if value is None else value for name, value in said.items()})
+    values: dict[str, Any] = {name: math.nan if value is None else value for name, value in said.items()}
+    return Epoch(**values)
 
 
 def _rung(ladder: str, said: dict[str, Any], environment: Environment) -> RecordedRung:

@@ -120,7 +120,10 @@ class Run:
         path = self.folder / "answers.safetensors" if self.folder else None
         if path is None or not path.exists():
             return None
-        return read_tensors(path)
+        answers = read_tensors(path)
+        if not {"predicted", "confidence", "loss"} <= answers.keys():
+            raise RunError(f"{path}: damaged; {_ADVICE}")
+        return answers
 
 
 def run_folder(root: Path, ladder: str, rung: str, seed: int) -> Path:

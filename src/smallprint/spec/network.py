@@ -135,6 +135,8 @@ class Network:
         Raises:
             NotationError: where the text does not read, with the line, a caret and what is allowed.
         """
+        if text.strip().startswith("python:"):
+            raise NotationError("a network in Python code ('python:module:Class') is not read; say it in layers")
         every: list[Every] = []
         after: list[After] = []
         layers: list[Layer | Operation] = []

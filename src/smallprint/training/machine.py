@@ -14,12 +14,18 @@ import torch
 
 from smallprint.results.runs import Environment
 
+_WORTH_SHARING = 20_000_000  # multiply-adds of a step, forward; below, one thread is as fast and takes no turns
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h> of the GNU C library
 
 
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_for(work: int) -> int:
+    """Threads for a step of `work` multiply-adds: one where sharing it would cost more than doing it, else all cores."""
+    return cores() if work >= _WORTH_SHARING else 1
 
 
 def prepare(threads: int) -> None:

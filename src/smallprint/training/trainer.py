@@ -49,7 +49,7 @@ class Trainer:
     ) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = torch.device(device)
-        self.threads = threads or machine.cores()
+        self.threads = threads or machine.threads_for(trace.macs * recipe.batch)
         machine.prepare(self.threads)
         self.epochs: list[Epoch] = []
         self.model = build(trace, seed).to(self.device)

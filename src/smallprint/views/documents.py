@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smallprint.results.assessment import RungResult
 from smallprint.results.runs import Environment, Epoch, Run
 from smallprint.results.verdict import Verdict
 from smallprint.spec.contract import Contract
+from smallprint.spec.dataset import DatasetFacts
 from smallprint.spec.ladder import Ladder, RungDiff
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Trace
@@ -29,6 +33,7 @@ def network_document(network: Network, trace: Trace) -> Document:
         "layers": [
             {
                 "text": step.text,
+                "operations": [str(operation) for operation in step.operations],
                 "output_shape": list(step.output_shape),
                 "parameters": step.parameters,
                 "macs": step.macs,
@@ -39,10 +44,45 @@ def network_document(network: Network, trace: Trace) -> Document:
     }
 
 
+def outline_document(ladder: Ladder) -> Document:
+    """A ladder at a glance."""
+    return {
+        "name": ladder.name,
+        "title": ladder.title,
+        "dataset": ladder.dataset,
+        "contract": ladder.contract.clauses(),
+        "rungs": [{"name": rung.name, "parameters": ladder.trace(rung).parameters} for rung in ladder.rungs],
+    }
+
+
+def dataset_document(
+    facts: DatasetFacts,
+    *,
+    found: str,
+    fingerprint: str,
+    mean_and_deviation: tuple[NDArray[np.float64], NDArray[np.float64]],
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> Document:
+    """A data set that was read and checked: where, what it holds, how many images of each class."""
+    mean, deviation = ([round(float(value), 6) for value in values] for values in mean_and_deviation)
+    train, test = (np.bincount(half, minlength=len(facts.classes)).tolist() for half in labels)
+    return {
+        "name": facts.name,
+        "title": facts.title,
+        "found": found,
+        "fingerprint": fingerprint,
+        "input_shape": list(facts.input_shape),
+        "mean": mean,
+        "deviation": deviation,
+        "train": dict(zip(facts.classes, train, strict=True)),
+        "test": dict(zip(facts.classes, test, strict=True)),
+    }
+
+
 def diff_document(difference: RungDiff) -> Document:
     """What changed between two rungs."""
     return {
-        "network": [line for line in difference.network if line[0] != " "],
+        "network": [line for line in difference.network if line[0] != " " and line[1:].strip()],
         "recipe": [{"key": key, "before": before, "after": after} for key, before, after in difference.recipe],
         "parameters": list(difference.parameters),
         "macs": list(difference.macs),
@@ -133,7 +173,7 @@ def _common(runs: Sequence[Run]) -> Document:
     """The environments of all runs; where they differ, every value that occurs."""
     said: Document = {}
     for name in Environment.__dataclass_fields__:
-        values = sorted({str(getattr(run.environment, name)) for run in runs})
+        values = sorted({getattr(run.environment, name) for run in runs})
         said[name] = values[0] if len(values) == 1 else values
     return said
 

@@ -96,17 +96,26 @@ class _Section:
 
 
 def write_report(
-    ladder: Ladder, results: Sequence[RungResult], folder: Path, test_images: Pictures | None = None
+    ladder: Ladder,
+    results: Sequence[RungResult],
+    folder: Path,
+    test_images: Pictures | None = None,
+    *,
+    mistakes: int = 24,
 ) -> tuple[Path, Path]:
     """Write report.html and report.md (with its pictures in report-pictures/) into `folder`; return both paths.
 
-    Without the test images there is no confusion matrix, and no mistakes are shown.
+    Per rung, up to `mistakes` images that were taken for another class are drawn. Without the test images there is
+    neither a confusion matrix nor a mistake to show.
 
     Raises:
         RunError: a file cannot be written, or the answers of a run are damaged.
     """
     contract = next((result.verdict.contract for result in results if result.verdict), ladder.contract)
-    sections = tuple(_section(number, result, contract, test_images) for number, result in enumerate(results, start=1))
+    sections = tuple(
+        _section(number, result, contract, lambda name, ended: _answers(name, ended, test_images, mistakes))
+        for number, result in enumerate(results, start=1)
+    )
     overview = _overview(contract, results)
     figures = [*([overview] if overview else []), *(f for s in sections for f in (*s.curves, *s.answers))]
     for figure in figures:
@@ -148,7 +157,12 @@ def summarise(result: RungResult, last: int) -> Summary:
     )
 
 
-def _section(number: int, result: RungResult, contract: Contract, pictures: Pictures | None) -> _Section:
+def _section(
+    number: int,
+    result: RungResult,
+    contract: Contract,
+    answers: Callable[[str, Sequence[Run]], tuple[_Figure, ...]],
+) -> _Section:
     summary = summarise(result, contract.last_epochs)
     name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', result.rung.name)}"
     seeds, common = _clauses(result)
@@ -159,7 +173,7 @@ def _section(number: int, result: RungResult, contract: Contract, pictures: Pict
         seeds=seeds,
         common=common,
         curves=_curves(name, result, contract, summary),
-        answers=_answers(name, summary.ended, pictures),
+        answers=answers(name, summary.ended),
     )
 
 
@@ -229,7 +243,7 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
     )
 
 
-def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None) -> tuple[_Figure, ...]:
+def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistakes: int) -> tuple[_Figure, ...]:
     """Confusion matrix and worst images of the first seed that kept its answers to these very images."""
     if pictures is None:
         return ()
@@ -238,7 +252,7 @@ def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None) -> tupl
     if found is None:
         return ()
     run, answers = found
-    confusion, worst = plots.confusion(answers, pictures), plots.worst_images(answers, pictures)
+    confusion, worst = plots.confusion(answers, pictures), plots.worst_images(answers, pictures, most=mistakes)
     wrong, shown = int(confusion.wrong.sum()), len(worst.index_N)
     which = f"The {shown} with the highest loss of" if shown < wrong else "All"
     figures = [

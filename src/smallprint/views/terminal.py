@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from smallprint.results.assessment import RungResult
 from smallprint.results.diagnosis import Finding
-from smallprint.results.runs import Epoch
+from smallprint.results.runs import Epoch, Run
 from smallprint.results.verdict import Verdict
 from smallprint.spec.ladder import Ladder, Rung, RungDiff
 from smallprint.spec.trace import Trace
 
 EPOCH_HEADER = f"{'epoch':>7} {'rate':>9} {'train %':>9} {'test %':>8} {'gap':>7} {'seconds':>8} {'left':>7}"
 _COLOURS = {"kept": "green", "broken": "red", "undecided": "yellow"}
+
+
+def printable(text: str) -> str:
+    """A text of somebody else's with nothing in it that moves a cursor or changes a colour."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
 
 
 def epoch_line(epoch: Epoch, planned: int, seconds_left: float | None) -> str:
@@ -29,14 +33,44 @@ def epoch_line(epoch: Epoch, planned: int, seconds_left: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Time as a person says it: 48s, 3:07, 1:02:30."""
+    """Time as a person says it: 48s, 3:07, 1:02:30, 12 days."""
     if seconds is None:
         return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 100:
+        return f"{hours // 24:,} days"
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{minutes}:{rest:02d}" if minutes else f"{rest}s"
+
+
+def outline_text(ladder: Ladder) -> Text:
+    """A ladder at a glance: title, promise, rungs."""
+    counts = [(rung.name, f"{ladder.trace(rung).parameters:,}") for rung in ladder.rungs]
+    lines = [
+        Text(ladder.name, "bold").append(f"  {printable(ladder.title)} ({ladder.dataset})", "not bold"),
+        Text(f"  promise: {ladder.contract}"),
+        *(Text("  ").append_text(line) for line in _aligned(counts, left=(0,)).split("\n")),
+    ]
+    return Text("\n").join(lines)
+
+
+def dataset_text(document: Mapping[str, Any]) -> Text:
+    """What `documents.dataset_document` says, for a person."""
+    train, test = document["train"], document["test"]
+    values = [f"{name} {', '.join(f'{value:.4f}' for value in document[name])}" for name in ("mean", "deviation")]
+    counts = [(name, f"{train[name]:,}", f"{test[name]:,}") for name in train]
+    totals = (Text(f"{sum(half.values()):,}", "bold") for half in (train, test))
+    head = Text(
+        f"{document['title']}\n"
+        f"found in {document['found']}; SHA-256 of images and labels {document['fingerprint'][:16]}...\n"
+        f"images of {' x '.join(map(str, document['input_shape']))}; training images: {', '.join(values)}\n"
+    )
+    samples = [Text(f"samples: {document['sheet']}")] if "sheet" in document else []
+    return Text("\n").join(
+        [head, _aligned([*counts, ("", *totals)], left=(0,), header=("class", "train", "test")), *samples]
+    )
 
 
 def rung_heading(rung: Rung, place: int, of: int, trace: Trace) -> RenderableType:
@@ -44,34 +78,32 @@ def rung_heading(rung: Rung, place: int, of: int, trace: Trace) -> RenderableTyp
     head = Text.assemble(
         (f"{place}/{of} {rung.name}", "bold"), f"  {trace.parameters:,} parameters, {trace.macs:,} multiply-adds"
     )
-    return Group(Text(""), head, Text(rung.target, style="italic"))
+    return Group(Text(""), head, Text(printable(rung.target), style="italic"))
 
 
-def layer_table(trace: Trace) -> Table:
-    """Every layer with its output shape, parameters, multiply-adds and receptive field."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer", no_wrap=True)
-    for name in ("output", "parameters", "MACs", "sees"):
-        table.add_column(name, justify="right", no_wrap=True)
+def layer_table(trace: Trace) -> Text:
+    """Every layer with what follows it, its output shape, parameters, multiply-adds and receptive field."""
+    rows: list[Sequence[str | Text]] = []
     for step in trace.steps:
-        table.add_row(
-            Text(step.text),
-            " x ".join(map(str, step.output_shape)),
-            f"{step.parameters:,}",
-            f"{step.macs:,}",
-            str(step.receptive_field),
-        )
-    table.add_section()
-    table.add_row("", "", f"[bold]{trace.parameters:,}", f"[bold]{trace.macs:,}", "")
-    return table
+        follows = "" if step.kind == "operation" else " ".join(map(str, step.operations))
+        shape = " x ".join(map(str, step.output_shape))
+        rows.append((step.text, follows, shape, f"{step.parameters:,}", f"{step.macs:,}", f"{step.receptive_field:,}"))
+    totals = (Text(f"{number:,}", "bold") for number in (trace.parameters, trace.macs))
+    header = ("layer", "followed by", "output", "parameters", "multiply-adds", "sees")
+    return _aligned([*rows, ("", "", "", *totals, "")], left=(0, 1), header=header)
 
 
-def verdict_text(verdict: Verdict) -> Text:
-    """The verdict: each seed clause by clause, then over seeds."""
+def verdict_text(verdict: Verdict, runs: Sequence[Run] = ()) -> Text:
+    """The verdict: each seed clause by clause, then over seeds; `runs` say why one has not ended."""
     text = Text()
+    failed = {run.seed: run.reason for run in runs if run.status == "failed"}
     for seed in verdict.seeds:
         mark, colour = {True: ("kept", "green"), False: ("broken", "red"), None: ("not ended", "yellow")}[seed.kept]
-        text.append(f"seed {seed.seed} ").append(f"{mark}\n", colour)
+        text.append(f"seed {seed.seed} ")
+        if seed.seed in failed:
+            text.append("failed", "red").append(f": {printable(failed[seed.seed])}\n")
+            continue
+        text.append(f"{mark}\n", colour)
         for clause in seed.clauses:
             text.append(f"  {clause}\n", "" if clause.kept else "red")
     return text.append(verdict.text, f"bold {_COLOURS[verdict.outcome]}")
@@ -93,7 +125,7 @@ def diff_text(difference: RungDiff) -> Text:
 
 def _diff_lines(difference: RungDiff) -> Iterator[Text]:
     for line in difference.network:
-        if line[0] != " ":
+        if line[0] != " " and line[1:].strip():
             yield Text(f"{line[0]} {line[1:]}", "green" if line[0] == "+" else "red")
     for key, before, after in difference.recipe:
         yield Text.assemble(f"{key}: ", (before, "red"), " -> ", (after, "green"))
@@ -106,8 +138,9 @@ def rung_judgement(result: RungResult, before: str | None) -> RenderableType:
     """What stands under a rung's epochs: verdict, diagnosis, diff to the rung before."""
     parts: list[RenderableType] = [Text("")]
     if result.verdict:
-        parts += [Text("Result", "bold"), _indented(verdict_text(result.verdict))]
-        parts += [Text("Analysis", "bold"), _indented(findings_text(result.findings))]
+        parts += [Text("Result", "bold"), _indented(verdict_text(result.verdict, result.runs))]
+        if result.verdict.of:
+            parts += [Text("Analysis", "bold"), _indented(findings_text(result.findings))]
     else:
         parts += [Text("not measured", "dim")]
     if before and result.diff:
@@ -119,26 +152,43 @@ def _indented(text: Text) -> Text:
     return Text("\n").join(Text("  ").append_text(line) for line in text.split("\n"))
 
 
-def summary_table(ladder: Ladder, results: Sequence[RungResult]) -> Table:
+def summary_table(ladder: Ladder, results: Sequence[RungResult]) -> Text:
     """One line per rung: size, best and worst of the last epochs, verdict."""
     last = ladder.contract.last_epochs
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("rung", no_wrap=True)
-    for name in ("parameters", "published", "best test %", f"worst of last {last}", "seeds", "verdict"):
-        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    rows = []
     for result in results:
         published = result.rung.published
         ended = [run for run in result.runs if run.ended and run.epochs]
         best = sum(run.best_test for run in ended) / len(ended) if ended else None
         worst = [min(100 * e.test_accuracy for e in run.epochs[-last:]) for run in ended if len(run.epochs) >= last]
         outcome = result.verdict.outcome if result.verdict else "not measured"
-        table.add_row(
-            escape(result.rung.name),
+        rows.append((
+            result.rung.name,
             f"{result.trace.parameters:,}",
             f"{published.best_test:.2f}" if published and published.best_test is not None else "",
             "" if best is None else f"{best:.2f}",
             f"{min(worst):.2f}" if worst else "",
             f"{result.verdict.passed} of {result.verdict.of}" if result.verdict else "",
             Text(outcome, _COLOURS.get(outcome, "dim")),
-        )
-    return table
+        ))  # fmt: skip
+    header = ("rung", "parameters", "published %", "best test %", f"worst of last {last} %", "kept", "verdict")
+    return _aligned(rows, left=(0, 6), header=header)
+
+
+def _aligned(rows: Sequence[Sequence[str | Text]], *, left: Sequence[int], header: Sequence[str] = ()) -> Text:
+    """Columns as wide as their longest cell, whatever the terminal; a column without a word is left out.
+
+    The columns numbered in `left` stand at the left, the others at the right.
+    """
+    table = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    some = [any(cell.plain for cell in column) for column in zip(*table, strict=True)]
+    if header:
+        table.insert(0, [Text(name, "dim") for name in header])
+    widths = [max(cell.cell_len for cell in column) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        for number, cell in enumerate(row):
+            cell.align("left" if number in left else "right", widths[number])
+        lines.append(Text("  ").join(cell for cell, shown in zip(row, some, strict=True) if shown))
+        lines[-1].rstrip()
+    return Text("\n").join(lines)

@@ -1,0 +1,411 @@
+"""A climb on the real digits: what is stored is reused, what is interrupted goes on, what fails does not stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from smallprint.cli import main
+from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted, climb
+from smallprint.results.runs import Epoch, read_run
+from smallprint.spec.errors import LadderError
+from smallprint.spec.ladder import Ladder, parse_ladder, read_ladder
+from smallprint.sweep import EpochEnded, Job, RunEnded, RunStarted
+
+LADDER = '''
+title   = "Tiny"
+dataset = "digits"
+
+[contract]
+accuracy    = ">= 20%"
+last_epochs = 2
+
+[recipe]
+optimiser = "adam lr=0.01"
+schedule  = "onecycle"
+augment   = "shift=0.5px"
+average   = "ema 0.9"
+batch     = 64
+epochs    = 5
+
+[[rung]]
+name    = "base"
+target  = "Start."
+network = """
+every conv3: pad=1
+after conv3: batchnorm relu dropout=5%
+conv3-16 conv3-64 conv3-16 maxpool gap conv1-10
+"""
+'''
+QUICK = LADDER.replace("conv3-16 conv3-64 conv3-16", "conv3-8").replace("epochs    = 5", "epochs    = 2")
+
+
+def train(text: str, runs: Path, *, rungs: tuple[str, ...] = (), seeds: int = 1) -> list[ClimbEvent]:
+    ladder = parse_ladder(text, name="tiny")
+    return list(climb(ladder, rungs=rungs, seeds=seeds, runs=runs, threads=1))
+
+
+def kinds(events: list[ClimbEvent]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run a command line in the test's folder; its status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["smallprint", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def rung(name: str, network: str, optimiser: str = "adam lr=0.01") -> str:
+    return f'\n[[rung]]\nname = "{name}"\nnetwork = "{network}"\n[rung.recipe]\noptimiser = "{optimiser}"\n'
+
+
+# What is stored
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def test_what_is_stored_is_reused_and_not_a_byte_of_it_written_again(tmp_path: Path) -> None:
+    first = train(QUICK, tmp_path, seeds=2)
+    assert kinds(first) == ["RungStarted", *(["RunStarted", "EpochEnded", "EpochEnded", "RunEnded"] * 2), "RungJudged"]
+    before = state(tmp_path)
+    again = train(QUICK, tmp_path, seeds=2)
+    assert state(tmp_path) == before
+    assert kinds(again) == ["RungStarted", "RunEnded", "RunEnded", "RungJudged"]
+    assert [event.reused for event in again if isinstance(event, RunEnded)] == [True, True]
+    assert isinstance(first[-1], RungJudged)
+    assert isinstance(again[-1], RungJudged)
+    assert again[-1].result == first[-1].result
+
+
+def test_more_seeds_train_only_those_that_are_missing(tmp_path: Path) -> None:
+    train(QUICK, tmp_path)
+    events = train(QUICK, tmp_path, seeds=2)
+    assert [(event.run.seed, event.reused) for event in events if isinstance(event, RunEnded)] == [
+        (0, True),
+        (1, False),
+    ]
+
+
+def test_another_recipe_sets_the_earlier_run_aside_and_loses_nothing(tmp_path: Path) -> None:
+    train(QUICK, tmp_path)
+    folder = tmp_path / "tiny" / "base" / "seed-0"
+    before = {name: content for name, (content, _) in state(folder).items()}
+    events = train(QUICK.replace("lr=0.01", "lr=0.02"), tmp_path)
+    assert kinds(events)[:3] == ["RungStarted", "RunSetAside", "RunStarted"]
+    kept = tmp_path / "tiny" / "base" / f"seed-0.{json.loads(before['run.json'])['hash'][:8]}"
+    assert getattr(events[1], "folder", None) == kept
+    assert {name: content for name, (content, _) in state(kept).items()} == before
+    assert read_run(folder).hash != read_run(kept).hash
+
+
+def test_other_words_for_the_same_rung_train_nothing(tmp_path: Path) -> None:
+    train(QUICK, tmp_path)
+    other = QUICK.replace("Start.", "Begin.").replace("conv3-8 maxpool", "conv3-8  # eight\n\nmaxpool")
+    assert "RunStarted" not in kinds(train(other, tmp_path))
+
+
+# What is interrupted
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
+    root = tmp_path_factory.mktemp("uninterrupted")
+    train(LADDER, root)
+    return bits(root / "tiny" / "base" / "seed-0")
+
+
+def bits(folder: Path) -> tuple[bytes, list[str]]:
+    """The weights, and the epochs without their seconds."""
+    rows = [line.rpartition(",")[0] for line in (folder / "epochs.csv").read_text().splitlines()]
+    return (folder / "weights.safetensors").read_bytes(), rows
+
+
+@contextlib.contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A climb in a process of its own, stopped at the latest when the test ends."""
+    (folder / "tiny.toml").write_text(LADDER)
+    command = [sys.executable, "-m", "smallprint", "climb", "tiny.toml", "--threads", "1", *words]
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], start: str) -> str:
+    """Its output up to the line that begins so."""
+    assert process.stdout
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.strip().startswith(start):
+            return seen
+    raise AssertionError(f"no line {start!r}: {seen}")
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same_bits(
+    tmp_path: Path, uninterrupted: tuple[bytes, list[str]]
+) -> None:
+    with started(tmp_path) as process:
+        seen = read_until(process, "1/5")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "\nstopped. Finished epochs are kept; the same command goes on behind them.\n"
+    assert "\x1b" not in seen
+    folder = tmp_path / "runs" / "tiny" / "base" / "seed-0"
+    done = len(read_run(folder).epochs)
+    assert (read_run(folder).status, 1 <= done < 5) == ("training", True)
+    assert not (tmp_path / "runs" / "tiny" / "report.html").exists()
+    _, begun, *rest = train(LADDER, tmp_path / "runs")
+    assert isinstance(begun, RunStarted)
+    assert [epoch.epoch for epoch in begun.stored] == [1, 2, 3, 4, 5][:done]
+    assert [event.epoch.epoch for event in rest if isinstance(event, EpochEnded)] == [1, 2, 3, 4, 5][done:]
+    assert bits(folder) == uninterrupted
+
+
+def test_a_climb_that_is_killed_goes_on_to_the_same_bits(
+    tmp_path: Path, uninterrupted: tuple[bytes, list[str]]
+) -> None:
+    with started(tmp_path) as process:
+        read_until(process, "2/5")
+        process.kill()
+        process.wait()
+    folder = tmp_path / "runs" / "tiny" / "base" / "seed-0"
+    done = len(read_run(folder).epochs)
+    assert (read_run(folder).status, 2 <= done < 5) == ("training", True)
+    events = train(LADDER, tmp_path / "runs")
+    trained = [event.epoch.epoch for event in events if isinstance(event, EpochEnded)]
+    assert trained in ([1, 2, 3, 4, 5][done:], [1, 2, 3, 4, 5][done + 1 :])  # killed between its two files
+    assert bits(folder) == uninterrupted
+
+
+WITHOUT_ROOM = """
+import resource, signal
+from smallprint.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # a write that the system refuses half-way
+main()
+"""
+
+
+def test_a_disk_that_fills_up_keeps_the_finished_epochs_and_the_climb_goes_on_later(
+    tmp_path: Path, uninterrupted: tuple[bytes, list[str]]
+) -> None:
+    folder = tmp_path / "runs" / "tiny" / "base" / "seed-0"
+    stream = climb(parse_ladder(LADDER, name="tiny"), runs=tmp_path / "runs", threads=1)
+    while not isinstance(next(stream), EpochEnded):
+        pass
+    stream.close()  # type: ignore[attr-defined]
+    before = {name: content for name, (content, _) in state(folder).items()}
+    (tmp_path / "tiny.toml").write_text(LADDER)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROOM, "climb", "tiny.toml", "--threads", "1"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2,
+        "smallprint: runs/tiny/base/seed-0/resume.pt: cannot be written: File too large; "
+        "finished epochs are kept; put that right and start again\n",
+    )
+    after = {name: content for name, (content, _) in state(folder).items()}
+    assert after.pop("run.json") and before.pop("run.json")  # the environment of the process that went on
+    assert after == before
+    assert len(read_run(folder).epochs) == 1
+    events = train(LADDER, tmp_path / "runs")
+    assert [event.epoch.epoch for event in events if isinstance(event, EpochEnded)] == [2, 3, 4, 5]
+    assert bits(folder) == uninterrupted
+
+
+def test_a_checkpoint_that_is_an_epoch_ahead_of_the_table_is_believed(
+    tmp_path: Path, uninterrupted: tuple[bytes, list[str]]
+) -> None:
+    stream = climb(parse_ladder(LADDER, name="tiny"), runs=tmp_path, threads=1)
+    ended = (event for event in stream if isinstance(event, EpochEnded))
+    folder = tmp_path / "tiny" / "base" / "seed-0"
+    next(ended)
+    table = (folder / "epochs.csv").read_bytes()
+    next(ended)
+    stream.close()  # type: ignore[attr-defined]
+    (folder / "epochs.csv").write_bytes(table)  # as if it had been killed between the two files
+    _, begun, *rest = train(LADDER, tmp_path)
+    assert isinstance(begun, RunStarted)
+    assert [epoch.epoch for epoch in begun.stored] == [1, 2]
+    assert len([event for event in rest if isinstance(event, EpochEnded)]) == 3
+    assert bits(folder) == uninterrupted
+
+
+def test_the_same_climb_twice_at_once_trains_once(
+    tmp_path: Path, uninterrupted: tuple[bytes, list[str]], say: Say
+) -> None:
+    folder = "runs/tiny/base/seed-0"
+    with started(tmp_path) as process:
+        read_until(process, "1/5")
+        process.send_signal(signal.SIGSTOP)
+        before = state(tmp_path)
+        status, _, err = say("climb", "tiny.toml", "--threads", "1")
+        assert state(tmp_path) == before
+        process.send_signal(signal.SIGCONT)
+        _, nothing = process.communicate(timeout=60)
+    assert (status, err) == (
+        2,
+        f"smallprint: {folder}: another process is training this run; wait for it, or choose another --runs\n",
+    )
+    assert (process.returncode, nothing) == (0, "")
+    assert bits(tmp_path / folder) == uninterrupted
+
+
+# What fails
+
+WILD = rung("wild", "conv3-8 conv3-8 conv3-8 gap conv1-10", "sgd lr=1000000000")
+HUGE = rung("huge", "conv1-999999 conv99-999999,pad=49 gap conv1-10")  # 39 petabytes of weights
+LAST = rung("last", "conv3-8 batchnorm relu gap conv1-10")
+
+
+def test_a_rung_that_diverges_is_broken_and_the_next_one_is_climbed(tmp_path: Path) -> None:
+    events = train(QUICK + WILD + LAST, tmp_path, rungs=("wild", "last"))
+    wild, last = (event.result for event in events if isinstance(event, RungJudged))
+    assert (wild.runs[0].status, wild.runs[0].reason) == ("diverged", "the loss was no longer a number in epoch 1")
+    assert wild.verdict
+    assert wild.verdict.outcome == "broken"
+    assert wild.findings[0].name == "diverged"
+    assert last.runs[0].status == "finished"
+    again = train(QUICK + WILD + LAST, tmp_path, rungs=("wild",))
+    assert "RunStarted" not in kinds(again)  # it would diverge again
+
+
+def test_a_rung_whose_memory_cannot_be_had_fails_with_its_reason_and_the_next_one_is_climbed(tmp_path: Path) -> None:
+    events = train(QUICK + HUGE + LAST, tmp_path, rungs=("huge", "last"))
+    huge, last = (event.result for event in events if isinstance(event, RungJudged))
+    assert huge.runs[0].status == "failed"
+    assert huge.runs[0].reason.startswith("RuntimeError: ")
+    assert huge.verdict
+    assert huge.verdict.outcome == "undecided"
+    assert last.runs[0].status == "finished"
+    stored = read_run(tmp_path / "tiny" / "huge" / "seed-0")
+    assert (stored.status, stored.reason) == ("failed", huge.runs[0].reason)
+    assert "conv99-999999" in (tmp_path / "tiny" / "huge" / "seed-0" / "rung.toml").read_text()
+
+
+def test_a_climb_in_which_rungs_fail_ends_with_its_report(tmp_path: Path, say: Say) -> None:
+    (tmp_path / "tiny.toml").write_text(QUICK + WILD + HUGE + LAST)
+    status, out, err = say("climb", "tiny.toml", "--threads", "1")
+    assert (status, err) == (0, "")
+    assert "seed 0: diverged: the loss was no longer a number in epoch 1\n" in out
+    assert "seed 0: failed: RuntimeError: " in out
+    summary = [line.split() for line in out.split("verdict\n")[1].splitlines()[:4]]
+    assert [(line[0], line[-1]) for line in summary if line[0] in ("wild", "huge")] == [
+        ("wild", "broken"),
+        ("huge", "undecided"),
+    ]
+    assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
+
+
+def test_a_run_that_fails_half_way_keeps_its_epochs(tmp_path: Path) -> None:
+    wide = QUICK.replace("conv3-8", "conv3-512 conv1-8")  # 65 MB after the first layer, for 500 test images
+    stream = climb(parse_ladder(wide, name="tiny"), runs=tmp_path / "runs", threads=1)
+    while not isinstance(next(stream), EpochEnded):
+        pass
+    stream.close()  # type: ignore[attr-defined]
+    program = """
+import pathlib, resource, sys
+import smallprint
+small, wide = (smallprint.parse_ladder(text, name="tiny") for text in sys.argv[1:])
+list(smallprint.climb(small, runs="before", threads=1))  # everything is loaded
+used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), used + (1 << 20)))
+list(smallprint.climb(wide, runs="runs", threads=1))
+"""
+    subprocess.run([sys.executable, "-c", program, QUICK, wide], cwd=tmp_path, check=True)
+    stored = read_run(tmp_path / "runs" / "tiny" / "base" / "seed-0")
+    assert (stored.status, len(stored.epochs)) == ("failed", 1)
+    assert stored.reason
+    events = train(wide, tmp_path / "runs")
+    assert [event.epoch.epoch for event in events if isinstance(event, EpochEnded)] == [2]
+
+
+# What is asked
+
+
+def test_a_rung_that_is_not_there_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(LadderError, match="tiny has no rung 'bass'; it has base; did you mean 'base'"):
+        train(QUICK, tmp_path, rungs=("bass",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_ladder_may_be_named_and_its_rungs_keep_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(QUICK + WILD + LAST)
+    events = climb(path, rungs=["last", "base", "last"], runs=tmp_path / "runs", threads=1)
+    assert [event.rung.name for event in events if isinstance(event, RungStarted)] == ["base", "last"]
+
+
+# How long it will take
+
+
+def epoch(number: int, seconds: float) -> Epoch:
+    return Epoch(
+        epoch=number, learning_rate=0.1, train_loss=1.0, train_correct=1, train_total=2, test_loss=1.0,
+        test_correct=1, test_total=2, seconds=seconds,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def digits() -> Ladder:
+    return read_ladder("digits")
+
+
+def test_the_time_that_is_left_follows_from_the_epochs_and_their_multiply_adds(digits: Ladder) -> None:
+    base = digits.rungs[0]
+    pace = Pace(digits, [base], 2)
+    job = Job(ladder=digits, rung=base, seed=0)
+    assert (pace.share_done, pace.seconds_left) == (0.0, None)
+    pace.note(RunStarted(job=job, stored=(epoch(1, 9.0),)))
+    planned = 2 * base.recipe.epochs
+    assert pace.share_done == pytest.approx(1 / planned)
+    assert pace.seconds_left is None  # no epoch of today has ended yet
+    pace.note(EpochEnded(job=job, epoch=epoch(2, 2.0)))
+    pace.note(EpochEnded(job=job, epoch=epoch(3, 4.0)))
+    assert pace.share_done == pytest.approx(3 / planned)
+    assert pace.seconds_left == pytest.approx((planned - 3) * 3.0)
+
+
+def test_a_run_that_is_reused_leaves_its_epochs_out_of_the_time_that_is_left(tmp_path: Path) -> None:
+    first = train(QUICK, tmp_path)[-2]
+    assert isinstance(first, RunEnded)
+    ladder = first.job.ladder
+    pace = Pace(ladder, ladder.rungs, 2)
+    pace.note(first)
+    assert pace.share_done == 0.5
+    pace.note(EpochEnded(job=Job(ladder=ladder, rung=ladder.rungs[0], seed=1), epoch=epoch(1, 7.0)))
+    assert pace.seconds_left == pytest.approx(7.0)

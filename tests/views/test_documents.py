@@ -1,0 +1,89 @@
+"""What --json prints: valid JSON, and everything in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from smallprint.results.assessment import assess
+from smallprint.results.runs import Run
+from smallprint.spec.dataset import DATASETS
+from smallprint.spec.ladder import Ladder, diff
+from smallprint.views import documents
+from smallprint.views.documents import Document
+
+Fabricate = Callable[..., Run]
+
+
+def whole(document: Document) -> Document:
+    """The document after a journey as strict JSON; the same as before it."""
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text) == document
+    return document
+
+
+def test_a_network_is_told_layer_by_layer(ladder: Ladder) -> None:
+    rung = ladder.rungs[1]
+    said = whole(documents.network_document(rung.network, ladder.trace(rung)))
+    assert (said["parameters"], said["macs"], said["receptive_field"]) == (7864, 1045312, 32)
+    assert set(said["layers"][0]) == {"text", "operations", "output_shape", "parameters", "macs", "receptive_field"}
+    assert sum(layer["parameters"] for layer in said["layers"]) == said["parameters"]
+    assert "batchnorm" in said["layers"][0]["operations"]
+
+
+def test_a_rung_that_diverged_is_still_json(ladder: Ladder, fabricate: Fabricate) -> None:
+    rung = ladder.rungs[0]
+    result = assess(ladder, rung, [fabricate(ladder, rung, 0, status="diverged", epochs=2)])
+    said = whole(documents.ladder_document(ladder, [result]))["rungs"][0]
+    assert [epoch["train_loss"] is None for epoch in said["runs"][0]["epochs"]] == [False, True]
+    assert said["verdict"]["seeds"][0]["clauses"][0]["margin"] is None
+    assert said["findings"][0]["name"] == "diverged"
+
+
+def test_a_rung_without_runs_has_no_verdict(ladder: Ladder) -> None:
+    said = whole(documents.ladder_document(ladder, [assess(ladder, ladder.rungs[1], [])]))["rungs"][0]
+    assert (said["runs"], said["verdict"], said["findings"]) == ([], None, [])
+    assert said["diff"]["parameters"] == [7704, 7864]
+
+
+def test_a_verdict_keeps_its_interval_and_every_clause(ladder: Ladder, fabricate: Fabricate) -> None:
+    rung = ladder.rungs[0]
+    runs = [fabricate(ladder, rung, seed, level=99.8) for seed in range(3)]
+    result = assess(ladder, rung, runs)
+    assert result.verdict
+    said = whole(documents.verdict_document(result.verdict))
+    assert (said["outcome"], said["passed"], said["of"]) == ("kept", 3, 3)
+    assert 0 < said["interval"][0] < said["interval"][1] == 1
+    assert [clause["name"] for clause in said["seeds"][0]["clauses"]] == ["accuracy", "parameters", "epochs"]
+
+
+def test_a_diff_tells_changes_alone(ladder: Ladder) -> None:
+    said = whole(documents.diff_document(diff(ladder, ladder.rungs[0], ladder.rungs[1])))
+    assert all(line[0] in "+-" and line[1:].strip() for line in said["network"])
+    assert said["parameters"] == [7704, 7864]
+    same = documents.diff_document(diff(ladder, ladder.rungs[0], ladder.rungs[0]))
+    assert (same["network"], same["recipe"]) == ([], [])
+
+
+def test_an_outline_names_the_rungs(ladder: Ladder) -> None:
+    said = whole(documents.outline_document(ladder))
+    assert (said["name"], said["dataset"]) == ("progressive", "mnist")
+    assert said["rungs"][0] == {"name": "base", "parameters": 7704}
+
+
+def test_a_data_set_is_counted_class_by_class_even_where_a_class_is_missing() -> None:
+    train, test = np.array([0, 0, 9], dtype=np.int64), np.array([1], dtype=np.int64)
+    said = whole(
+        documents.dataset_document(
+            DATASETS["digits"],
+            found="here",
+            fingerprint="f" * 64,
+            mean_and_deviation=(np.array([0.1234567]), np.array([0.5])),
+            labels=(train, test),
+        )
+    )
+    assert (said["train"]["0"], said["train"]["1"], said["train"]["9"]) == (2, 0, 1)
+    assert (said["test"]["1"], sum(said["test"].values())) == (1, 1)
+    assert (said["mean"], said["deviation"]) == ([0.123457], [0.5])
