@@ -53,8 +53,8 @@ conv3-8 maxpool conv3-8 gap conv1-10
 MNIST_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
 MNIST = os.environ.get("SMALLPRINT_DATA", "")  # the fixture takes it away
 NOT_HERE = f"missing: no mnist here; it needs {MNIST_FILES} (or .gz of them), in it or in mnist/"
-REMOVE = "remove it, and it is downloaded again"
-UNWRITABLE = "{}; finished epochs are kept; put that right and start again"
+REMOVE = "put the original file in its place"
+UNWRITABLE = "{}; what is stored stays as it is; put that right and start again"
 ADVICE = "remove that run's folder and climb again: it is trained anew, the others are kept"
 
 

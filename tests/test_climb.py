@@ -236,7 +236,7 @@ def test_a_disk_that_fills_up_keeps_the_finished_epochs_and_the_climb_goes_on_la
     assert (done.returncode, done.stderr) == (
         2,
         "smallprint: runs/tiny/base/seed-0/resume.pt: cannot be written: File too large; "
-        "finished epochs are kept; put that right and start again\n",
+        "what is stored stays as it is; put that right and start again\n",
     )
     after = {name: content for name, (content, _) in state(folder).items()}
     assert after.pop("run.json") and before.pop("run.json")  # the environment of the process that went on

@@ -327,7 +327,7 @@ def test_a_file_that_cannot_grow_leaves_the_folder_as_it_was(stored: Run) -> Non
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with python(FULL, str(folder)) as other:
         said, _ = other.communicate(timeout=60)
-    advice = "cannot be written: File too large; finished epochs are kept; put that right and start again"
+    advice = "cannot be written: File too large; what is stored stays as it is; put that right and start again"
     assert said.splitlines() == [f"{folder / name}: {advice}" for name in ("epochs.csv", "resume.pt")]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert read_run(folder) == stored
@@ -346,7 +346,7 @@ def test_a_full_disk_is_reported_and_the_folder_reads_as_before(tmp_path: Path, 
             writer.begin(run, "")
             before = {path.name: path.read_bytes() for path in writer.folder.iterdir()}
             with pytest.raises(
-                RunError, match=r"resume\.pt: cannot be written: No space left on device; finished epochs"
+                RunError, match=r"resume\.pt: cannot be written: No space left on device; what is stored"
             ):
                 writer.checkpoint(bytes(100_000))
             assert {path.name: path.read_bytes() for path in writer.folder.iterdir()} == before
@@ -362,7 +362,7 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught, RunWriter(tmp_path / "fable" / "seed-0"):
         pass
     assert str(caught.value) == (
-        f"{tmp_path / 'fable' / 'seed-0'}: cannot be written: Not a directory; finished epochs are kept; "
+        f"{tmp_path / 'fable' / 'seed-0'}: cannot be written: Not a directory; what is stored stays as it is; "
         "put that right and start again"
     )
     with pytest.raises(RunError, match=r"cannot be written: (Not a directory|File exists)"):

@@ -90,7 +90,7 @@ def test_of_equally_bad_epochs_the_first_is_named(make_run: MakeRun) -> None:
 
 def test_a_run_shorter_than_what_it_must_hold_in_breaks_the_contract(make_run: MakeRun) -> None:
     kept, margin, text = clause(make_run, "accuracy", test=[99.9, 99.9])
-    assert (kept, margin, text) == (False, float("-inf"), "2 epochs are 1 fewer than the last 3 it must hold in")
+    assert (kept, margin, text) == (False, float("-inf"), "it must hold in each of the last 3 epochs, and there are 2")
 
 
 def test_a_diverged_run_has_ended_and_broken_its_promise(make_run: MakeRun) -> None:

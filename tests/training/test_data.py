@@ -4,7 +4,11 @@ import gzip
 import os
 import shutil
 import struct
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,6 +23,11 @@ needs_mnist = pytest.mark.skipif(
     not stated or find_dataset("mnist") is None,
     reason="needs MNIST: set SMALLPRINT_DATA to the folder that holds mnist/",
 )
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -144,3 +153,48 @@ def test_an_idx_file_reads_in_its_shape() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(DataError, match="no data set is called 'mnits'; known: mnist, digits; did you mean 'mnist'"):
         load_dataset("mnits")
+
+
+@needs_mnist
+def test_the_cache_is_read_where_nothing_is_stated_and_what_it_lacks_is_fetched(
+    mnist_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SMALLPRINT_DATA")
+    monkeypatch.setattr(data, "user_cache_path", lambda _: tmp_path / "cache")
+    cached = data.cache_folder() / "mnist"
+    shutil.copytree(mnist_copy, cached)
+    assert load_dataset("mnist").found == str(cached)
+
+    # A mirror that cannot be reached stands in for having no network; only the missing file is asked for.
+    unreachable = replace(DATASETS["mnist"], mirrors=("http://127.0.0.1:9/",))
+    monkeypatch.setattr(data, "DATASETS", {"mnist": unreachable})
+    (cached / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"could not be downloaded \(http://127\.0\.0\.1:9/: ConnectionError\)"):
+        load_dataset("mnist")
+
+
+@needs_mnist
+def test_a_download_is_checked_before_it_is_kept(
+    mnist_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SMALLPRINT_DATA")
+    monkeypatch.setattr(data, "user_cache_path", lambda _: tmp_path / "cache")
+    wrong = tmp_path / "wrong"
+    shutil.copytree(mnist_copy, wrong)
+    (wrong / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x01\x05"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        first_wrong = replace(DATASETS["mnist"], mirrors=(f"{address}/wrong/",))
+        monkeypatch.setattr(data, "DATASETS", {"mnist": first_wrong})
+        with pytest.raises(DataError, match="sent something else"):
+            load_dataset("mnist")
+        assert not (data.cache_folder() / "mnist" / "t10k-labels-idx1-ubyte.gz").exists()
+        monkeypatch.setattr(
+            data, "DATASETS", {"mnist": replace(first_wrong, mirrors=(f"{address}/wrong/", f"{address}/mnist/"))}
+        )
+        assert load_dataset("mnist").found == str(data.cache_folder() / "mnist")
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -170,7 +170,11 @@ def _fit(case: _Case) -> Iterator[Finding]:
         yield Finding(
             name="over-fits",
             evidence=f"{numbers}; gap {gap:+.2f} points",
-            advice="turn and shift the training images, or add a little dropout; then spend parameters, not before",
+            advice=(
+                "turn and shift the training images more, or add a little dropout"
+                if case.rung.recipe.augment
+                else "turn and shift the training images a little, or add a little dropout"
+            ),
         )
     elif -gap > _BELOW * case.allowed and held_back and case.train < case.promise:
         yield Finding(

@@ -218,6 +218,8 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def begin(self, run: Run, rung_text: str) -> None:
         """Start a run's folder."""
+        if not run.epochs:
+            (self.folder / "resume.pt").unlink(missing_ok=True)  # of a run that is gone
         self._write("rung.toml", rung_text.encode())
         self.keep(run)
 
@@ -307,7 +309,7 @@ def _typed(value: _T) -> _T:
 
 def _unwritable(path: Path, fault: OSError) -> RunError:
     return RunError(
-        f"{path}: cannot be written: {fault.strerror}; finished epochs are kept; put that right and start again"
+        f"{path}: cannot be written: {fault.strerror}; what is stored stays as it is; put that right and start again"
     )
 
 

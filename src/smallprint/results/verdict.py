@@ -144,8 +144,7 @@ def _accuracy(contract: Contract, run: Run) -> Clause:
         return Clause(name="accuracy", kept=False, margin=float("-inf"), text=text)
     worst = worst_of_last(run, contract.last_epochs)
     if worst is None:
-        missing = contract.last_epochs - len(run.epochs)
-        text = f"{len(run.epochs)} epochs are {missing} fewer than the last {contract.last_epochs} it must hold in"
+        text = f"it must hold in each of the last {contract.last_epochs} epochs, and there are {len(run.epochs)}"
         return Clause(name="accuracy", kept=False, margin=float("-inf"), text=text)
     epoch, correct, total = worst
     spare = correct - contract.correct_needed(total)

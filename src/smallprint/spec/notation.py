@@ -91,4 +91,4 @@ def quantity(word: Word, name: str, unit: str) -> float:
 
 def plain(value: float) -> str:
     """The shortest text that reads back as the same number: 5, 0.1, 1e-05."""
-    return str(int(value)) if value.is_integer() and abs(value) <= LARGEST else repr(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -9,7 +9,6 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,20 +67,24 @@ def load_dataset(name: str, folder: Path | None = None) -> Dataset:
     facts = DATASETS[name]
     if not facts.files:
         return _digits(facts)
-    for place in _places(name, folder):
+    for place in _stated_places(name, folder):
         if any(_file(place, file) for file in facts.files):
             return _read_idx_folder(facts, place)
     if folder is not None:
         raise DataError(
             f"{folder}: no {name} here; it needs {listing(facts.files)} (or .gz of them), in it or in {name}/"
         )
-    return _read_idx_folder(facts, _download(facts))
+    try:
+        return _read_idx_folder(facts, cache_folder() / name)
+    except DataError:  # not there yet, or an interrupted download, or damaged since
+        return _read_idx_folder(facts, _download(facts))
 
 
 def find_dataset(name: str, folder: Path | None = None) -> Path | None:
     """The folder that a known data set would be read from without a download; None if there is none."""
     files = DATASETS[name].files
-    return next((place for place in _places(name, folder) if all(_file(place, file) for file in files)), None)
+    places = [*_stated_places(name, folder), *([] if folder else [cache_folder() / name])]
+    return next((place for place in places if all(_file(place, file) for file in files)), None)
 
 
 def cache_folder() -> Path:
@@ -89,13 +92,12 @@ def cache_folder() -> Path:
     return user_cache_path("smallprint") / "data"
 
 
-def _places(name: str, folder: Path | None) -> Iterator[Path]:
+def _stated_places(name: str, folder: Path | None) -> list[Path]:
+    """Where the user says that a data set is."""
     if folder is not None:
-        yield from (folder / name, folder)
-        return
-    if stated := os.environ.get("SMALLPRINT_DATA"):
-        yield Path(stated) / name
-    yield cache_folder() / name
+        return [folder / name, folder]
+    stated = os.environ.get("SMALLPRINT_DATA")
+    return [Path(stated) / name] if stated else []
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -114,7 +116,7 @@ def _read_idx_folder(facts: DatasetFacts, folder: Path) -> Dataset:
         if found != known:
             raise DataError(
                 f"{path}: this is not {facts.name}'s file: its SHA-256 is {found[:16]}..., expected {known[:16]}...; "
-                "remove it, and it is downloaded again"
+                "put the original file in its place"
             )
         arrays.append(array)
     train_images, train_labels, test_images, test_labels = arrays
@@ -133,7 +135,7 @@ def _unpacked(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(f"{path}: damaged or cut off; remove it, and it is downloaded again") from None
+        raise DataError(f"{path}: damaged or cut off; put the original file in its place") from None
     except OSError as fault:
         raise DataError(f"{path}: cannot be read: {fault.strerror}") from None
 
@@ -178,13 +180,23 @@ def _digits(facts: DatasetFacts) -> Dataset:
     )
 
 
+def _is_whole(path: Path, known: str) -> bool:
+    """Whether a gzipped file is there and unpacks to the bytes of this SHA-256."""
+    try:
+        return hashlib.sha256(_unpacked(path)).hexdigest() == known
+    except DataError:
+        return False
+
+
 def _download(facts: DatasetFacts) -> Path:
-    """Fetch every file from the first mirror that has it, check it, keep it in the cache."""
+    """Fetch what the cache lacks, each file from the first mirror that has it whole; keep it once it is checked."""
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
     folder = cache_folder() / facts.name
     for name, known in facts.files.items():
+        if _is_whole(folder / f"{name}.gz", known):
+            continue
         refusals = []
         for mirror in facts.mirrors:
             try:
@@ -193,10 +205,9 @@ def _download(facts: DatasetFacts) -> Path:
                     fetched = pooch.retrieve(
                         f"{mirror}{name}.gz", known_hash=None, path=temporary, fname=f"{name}.gz", downloader=downloader
                     )
-                    content = Path(fetched).read_bytes()
-                    if hashlib.sha256(_unpacked(Path(fetched))).hexdigest() != known:
+                    if not _is_whole(Path(fetched), known):
                         raise DataError("sent something else (wrong SHA-256)")
-                write_whole(folder / f"{name}.gz", content)
+                    write_whole(folder / f"{name}.gz", Path(fetched).read_bytes())
                 break
             except SmallprintError as fault:
                 refusals.append(f"{mirror}: {fault}")

@@ -14,7 +14,7 @@ import torch
 
 from smallprint.results.runs import Environment
 
-_WORTH_SHARING = 20_000_000  # multiply-adds of a step, forward; below, one thread is as fast and takes no turns
+_WORTH_SHARING = 20_000_000  # multiply-adds of a step, forward; below, one thread is as fast
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h> of the GNU C library
 
 
@@ -24,7 +24,7 @@ def cores() -> int:
 
 
 def threads_for(work: int) -> int:
-    """Threads for a step of `work` multiply-adds: one where sharing it would cost more than doing it, else all cores."""
+    """Threads for a step of `work` multiply-adds: all cores, or one where sharing would cost more than it saves."""
     return cores() if work >= _WORTH_SHARING else 1
 
 

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smallprint.arguments import check_device, input_shape, rungs_at, split_place
+from smallprint.spec.errors import LadderError, NotationError
+
+
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [
+        ("progressive", ("progressive", None)),
+        ("progressive:base", ("progressive", "base")),
+        ("folder/my.toml:base", ("folder/my.toml", "base")),
+        ("C:\\ladders\\my.toml", ("C:\\ladders\\my.toml", None)),
+        ("C:my.toml", ("C:my.toml", None)),
+        ("a:b/my.toml", ("a:b/my.toml", None)),
+        ("progressive:", ("progressive", "")),
+    ],
+)
+def test_a_place_is_a_ladder_and_perhaps_a_rung(place: str, parts: tuple[str, str | None]) -> None:
+    assert split_place(place) == parts
+
+
+def test_a_file_with_a_colon_in_its_name_is_a_ladder(tmp_path: Path) -> None:
+    path = tmp_path / "my:ladder"
+    path.touch()
+    assert split_place(str(path)) == (str(path), None)
+
+
+def test_rungs_come_in_the_ladders_order_each_once() -> None:
+    ladder, rungs = rungs_at("progressive:dropout", ["base", "dropout"])
+    assert ladder.name == "progressive"
+    assert [rung.name for rung in rungs] == ["base", "dropout"]
+    assert rungs_at("digits")[1] == list(rungs_at("digits")[0].rungs)
+    with pytest.raises(LadderError, match="did you mean 'dropout'"):
+        rungs_at("progressive:dropuot")
+
+
+def test_an_input_shape_is_three_sides() -> None:
+    assert input_shape("3x32x24") == (3, 32, 24)
+    for wrong in ("28x28", "0x28x28", "1x28", "1x28x28x1", "axbxc", "1X28X28", "\u0661x2x3", "1234567x1x1"):
+        with pytest.raises(NotationError, match="reads channels x height x width"):
+            input_shape(wrong)
+    with pytest.raises(NotationError, match="--network needs its --input"):
+        input_shape(None)
+
+
+def test_a_device_is_one_that_can_train() -> None:
+    check_device("cpu")
+    for wrong in ("tpu", "cuda:", "cuda:x", "CPU", ""):
+        with pytest.raises(NotationError, match="--device is cpu, cuda or cuda:N"):
+            check_device(wrong)
