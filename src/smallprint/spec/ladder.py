@@ -202,6 +202,7 @@ class _Reading:
         self.fault(path, fault.message + fault.picture, fault.line or 0)
 
     def ladder(self, name: str) -> Ladder | None:
+        """The whole ladder; None if it has faults."""
         self.keys((), self.said, Ladder.KEYS, "a ladder")
         title = self.text((), self.said, "title", default=name)
         known = listing(DATASETS)
@@ -221,6 +222,7 @@ class _Reading:
         return Ladder(name=name, title=title, dataset=dataset, contract=contract, rungs=tuple(read))
 
     def contract(self) -> Contract | None:
+        """The contract; None if it has faults."""
         said = self.table((), self.said, "contract")
         faults = Contract.faults(said)
         for key, fault in faults:
@@ -228,6 +230,7 @@ class _Reading:
         return None if faults else Contract.parse(said)
 
     def rung(self, index: int, said: Mapping[str, Any], facts: DatasetFacts | None) -> Rung | None:
+        """One rung; None if it has faults."""
         path: _Path = ("rung", index)
         count = len(self.faults)
         self.keys(path, said, Rung.KEYS, "a rung")
@@ -247,6 +250,7 @@ class _Reading:
         return Rung(name=name, target=target, network=network, recipe=recipe, published=published)
 
     def network(self, path: _Path, text: str, facts: DatasetFacts | None) -> Network | None:
+        """A rung's network, checked against the data set's shape where that is known."""
         try:
             network = Network.parse(text)
             if facts:
@@ -257,6 +261,7 @@ class _Reading:
             return None
 
     def recipe(self, path: _Path, said: Mapping[str, Any]) -> Recipe | None:
+        """The shared recipe with the rung's own keys over it."""
         shared = self.table((), self.said, "recipe")
         own = self.table(path, said, "recipe")
         merged = {**shared, **own}
@@ -267,6 +272,7 @@ class _Reading:
         return None if faults else Recipe.parse(merged)
 
     def published(self, path: _Path, said: Mapping[str, Any]) -> Published | None:
+        """What a rung's source reported, if the rung says so."""
         if "published" not in said:
             return None
         table, path = self.table(path, said, "published"), (*path, "published")
@@ -302,6 +308,7 @@ class _Reading:
     def text(
         self, path: _Path, said: Mapping[str, Any], key: str, *, default: str | None = None, missing: str = ""
     ) -> str | None:
+        """A text that stands at `key`; `default`, or a fault, where there is none."""
         value = said.get(key, default)
         if isinstance(value, str):
             return value

@@ -46,6 +46,7 @@ class Constant:
     """The optimiser's own learning rate, from first to last."""
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
+        """The base rates at every step."""
         return base
 
 
@@ -61,6 +62,7 @@ class Step:
             raise ValueError("step needs every=1 or more epochs")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
+        """The base learning rate times a factor for every `every` epochs completed."""
         try:
             factor = self.times ** (clock.epoch // self.every)
         except OverflowError:
@@ -93,6 +95,7 @@ class OneCycle:
             raise ValueError("onecycle's low_momentum and high_momentum are below 1")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
+        """Up to the peak in `warmup` of the steps, down to nearly nothing in the rest; momentum the other way round."""
         top = self.peak or base.lr
         first = top / self.div
         turn, end = self.warmup / 100 * clock.steps - 1, clock.steps - 1
@@ -124,6 +127,7 @@ class Cosine:
             raise ValueError("cosine's warmup and tail are at most 100% together")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
+        """Up in a line, down along half a cosine wave, then level."""
         warm, quiet = (round(share / 100 * clock.steps) for share in (self.warmup, self.tail))
         if clock.step < warm:
             return base._replace(lr=base.lr * (clock.step + 1) / warm)
@@ -149,6 +153,7 @@ class Plateau:
             raise ValueError("plateau lowers the learning rate: times is below 1")
 
     def at(self, clock: Clock, base: Rates, history: Sequence[Watched]) -> Rates:
+        """The base learning rate, lowered once for every plateau in the history."""
         falls = self.watch == "train-loss"
         lr, best, borne = base.lr, inf if falls else -inf, 0
         for epoch in history:
