@@ -62,8 +62,8 @@ def epoch() -> str:
 def rewritten(text: str) -> str:
     """A page with every table made anew."""
     return re.sub(
-        r"(<!-- table: (\w+) -->\n).*?(\n<!-- end -->)",
-        lambda found: found[1] + TABLES[found[2]]() + found[3],
+        r"(<!-- table: (\w+) -->\n)(?:(?!<!--).)*(<!-- end -->)",
+        lambda found: found[1] + TABLES[found[2]]() + "\n" + found[3],
         text,
         flags=re.DOTALL,
     )

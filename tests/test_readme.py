@@ -79,3 +79,9 @@ def test_links_to_files_of_the_repository_lead_somewhere() -> None:
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_both_of_its_tables_filled() -> None:
+    tables = re.findall(r"<!-- table: (\w+) -->\n(.+?)\n<!-- end -->", README, re.DOTALL)
+    assert [name for name, _ in tables] == ["progressive", "epoch"]
+    assert all(body.count("\n") >= 3 for _, body in tables)
