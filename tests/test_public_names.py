@@ -62,4 +62,5 @@ assert not {"torch", "numpy"} & set(sys.modules)
 smallprint.judge, smallprint.diagnose, smallprint.write_report, smallprint.load_dataset
 assert "torch" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr

@@ -28,6 +28,7 @@ class _FoldedBatchNorm(torch.autograd.Function):
         bias_C: Tensor,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """The normalised images, and the batch's mean and variance (C,)."""
         channels, folds = x_NCHW.shape[1], _folds(x_NCHW)
         folded = _folded(x_NCHW, folds)
         unused = folded.new_zeros(2, channels * folds)  # running statistics, which the caller keeps itself
@@ -48,6 +49,7 @@ class _FoldedBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
+        """Gradients of the images, of weight and of bias (C,)."""
         x_NCHW, weight_C, mean, deviation = ctx.saved_tensors
         n, channels, height, width = x_NCHW.shape
         pixels, folds = height * width, _folds(x_NCHW)
@@ -136,6 +138,7 @@ class Dropout(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop from (N, C, H, W) or (N, C); nothing in a test."""
         if not self.training or self.rate == 0:
             return x
         keep, generator = 1 - self.rate, self.generator
