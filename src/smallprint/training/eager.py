@@ -1,0 +1,170 @@
+"""PyTorchStep: plain eager PyTorch, on any device; the native step's fallback and its oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
+from smallprint.spec.schedule import Rates
+from smallprint.spec.trace import Trace
+from smallprint.training import machine
+from smallprint.training.augment import augment
+from smallprint.training.data import Dataset
+from smallprint.training.draws import Draws
+from smallprint.training.model import build
+from smallprint.training.native.plan import Plan
+from smallprint.training.native.state import State, named
+
+# Shapes: N images, C channels, H rows, W columns, K outputs.
+_TEST_BATCH = 500  # images
+
+
+class PyTorchStep:
+    """One network in training."""
+
+    def __init__(
+        self, trace: Trace, plan: Plan, recipe: Recipe, dataset: Dataset, seed: int, *, device: str, threads: int
+    ) -> None:
+        self.plan, self.recipe = plan, recipe
+        self.threads = threads
+        machine.prepare(threads)
+        self.device = torch.device(device)
+        self.model = build(trace, seed).to(self.device)
+        self.optimiser = _optimiser(recipe, self.model)
+        self.average: dict[str, Tensor] = {}  # of parameters and running statistics, by name
+        self.images_NCHW = torch.tensor(dataset.train_images_NCHW, device=self.device)
+        self.labels_N = torch.tensor(dataset.train_labels_N, device=self.device)
+        mean, deviation = (torch.from_numpy(value).float().view(1, -1, 1, 1) for value in dataset.mean_and_deviation)
+        self.mean, self.deviation = mean.to(self.device), deviation.to(self.device)
+
+    def begin(self, draws: Draws) -> None:
+        self.draws = draws
+        self.order_N = torch.from_numpy(draws.order).to(self.device)
+        self.model.draw_from(torch.Generator(self.device).manual_seed(draws.key >> 1))
+        self.model.train()
+        self.loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
+        self.correct = torch.zeros((), device=self.device, dtype=torch.int64)
+
+    def train(self, first: int, count: int, rates: Rates, taken: int) -> None:
+        self._set_rates(rates)
+        chosen = self.order_N[first : first + count]
+        images = augment(_greys(self.images_NCHW[chosen]), self.draws.changes, first)
+        labels = self.labels_N[chosen]
+        logits_NK = self.model(self._normalised(images))
+        loss = F.cross_entropy(logits_NK, labels, label_smoothing=self.recipe.loss.smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self._update_average()
+        self.loss_sum += loss.detach() * count
+        self.correct += (logits_NK.argmax(1) == labels).sum()
+
+    def totals(self) -> tuple[float, int]:
+        return float(self.loss_sum), int(self.correct)
+
+    @torch.inference_mode()
+    def logits(self, images_NCHW: NDArray[Any]) -> NDArray[np.float32]:
+        self.model.eval()
+        judged = self.average or self.model.state_dict()
+        found = [np.empty((0, self.plan.outputs), np.float32)]
+        for first in range(0, len(images_NCHW), _TEST_BATCH):
+            images = torch.tensor(images_NCHW[first : first + _TEST_BATCH], device=self.device)
+            inputs = (self._normalised(_greys(images)),)
+            found.append(torch.func.functional_call(self.model, judged, inputs).cpu().numpy())
+        return np.concatenate(found)
+
+    def state(self) -> State:
+        state = State.of(self.plan)
+        _copy(self.model.state_dict(), named(self.plan, state.parameters, state.running))
+        _copy(self.average, named(self.plan, state.average[: self.plan.parameters], state.average[self.plan.parameters :]))
+        for kept, vector in zip(self._moments(), (state.first, state.second), strict=True):
+            _copy(kept, named(self.plan, vector, state.running))
+        return state
+
+    def restore(self, state: State, taken: int) -> None:
+        tensors = {
+            name: torch.from_numpy(value.copy())
+            for name, value in named(self.plan, state.parameters, state.running).items()
+        }
+        self.model.load_state_dict(tensors)
+        if not taken:
+            return
+        if self.recipe.average:
+            averaged = state.averaged()
+            self.average = {
+                name: torch.from_numpy(value.copy()).to(self.device)
+                for name, value in named(self.plan, averaged.parameters, averaged.running).items()
+            }
+        first, second = (named(self.plan, vector, state.running) for vector in (state.first, state.second))
+        for name, parameter in self.model.named_parameters():
+            moments = [torch.from_numpy(kept[name].copy()).to(self.device) for kept in (first, second)]
+            if isinstance(self.recipe.optimiser, Sgd):
+                self.optimiser.state[parameter] = {"momentum_buffer": moments[0]}
+            else:
+                count = torch.tensor(float(taken), device=self.device)
+                self.optimiser.state[parameter] = {"step": count, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
+
+    def _moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the optimiser keeps of each parameter, by its name."""
+        found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        keys = ("momentum_buffer", None) if isinstance(self.recipe.optimiser, Sgd) else ("exp_avg", "exp_avg_sq")
+        for name, parameter in self.model.named_parameters():
+            kept = self.optimiser.state.get(parameter, {})
+            for key, moments in zip(keys, found, strict=True):
+                if key and kept.get(key) is not None:
+                    moments[name] = kept[key]
+        return found
+
+    def _normalised(self, images_NCHW: Tensor) -> Tensor:
+        return ((images_NCHW - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+
+    def _set_rates(self, rates: Rates) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rates.lr
+            if "momentum" in group:
+                group["momentum"] = rates.momentum
+            else:
+                group["betas"] = (rates.momentum, group["betas"][1])
+
+    def _update_average(self) -> None:
+        if not self.recipe.average:
+            return
+        current = self.model.state_dict()
+        if not self.average:
+            self.average = {name: value.clone() for name, value in current.items()}
+            return
+        names = list(self.average)
+        share = 1 - self.recipe.average.decay
+        torch._foreach_lerp_([self.average[name] for name in names], [current[name] for name in names], share)
+
+
+def _greys(images: Tensor) -> Tensor:
+    """Bytes as 0 to 1; floats are so already."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def _copy(tensors: dict[str, Tensor], views: dict[str, NDArray[Any]]) -> None:
+    for name, tensor in tensors.items():
+        views[name][...] = tensor.detach().cpu().numpy()
+
+
+def _optimiser(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
+    match recipe.optimiser:
+        case Sgd(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
+            return torch.optim.SGD(
+                model.parameters(), lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
+            )
+        case Adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay):
+            return torch.optim.Adam(
+                model.parameters(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True
+            )
+        case AdamW(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay):
+            return torch.optim.AdamW(
+                model.parameters(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True
+            )

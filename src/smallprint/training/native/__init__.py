@@ -1,0 +1,92 @@
+"""NativeStep: a network's step as C written for it alone; the door of this room."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smallprint.spec.recipe import Recipe
+from smallprint.spec.schedule import Rates
+from smallprint.spec.trace import Trace
+from smallprint.training import machine
+from smallprint.training.data import Dataset
+from smallprint.training.draws import Draws
+from smallprint.training.model import build
+from smallprint.training.native.compiler import NativeError
+from smallprint.training.native.engine import Engine, EpochImages
+from smallprint.training.native.plan import Plan
+from smallprint.training.native.state import State, named
+
+__all__ = ["NativeError", "NativeStep"]
+
+_TRIAL = 12  # steps with every number of threads that is tried
+
+
+class NativeStep:
+    """One network in training; starts from the same weights as PyTorch's step.
+
+    Without a number of threads, the first steps are timed with all cores and with one, and the faster stays:
+    no result depends on it.
+
+    Raises:
+        NativeError: the step cannot be compiled here.
+    """
+
+    def __init__(
+        self, trace: Trace, plan: Plan, recipe: Recipe, dataset: Dataset, seed: int, *, threads: int | None
+    ) -> None:
+        self.plan, self.recipe = plan, recipe
+        self._images = np.ascontiguousarray(dataset.train_images_NCHW)
+        self._labels = np.ascontiguousarray(dataset.train_labels_N)
+        self._state = State.of(plan)
+        self._engine = Engine(plan, recipe, *dataset.mean_and_deviation, threads or machine.cores())
+        self._trial: dict[int, list[float]] = {} if threads or machine.cores() == 1 else {machine.cores(): []}
+        views = named(plan, self._state.parameters, self._state.running)
+        for name, value in build(trace, seed).state_dict().items():
+            views[name][...] = value.numpy()
+
+    @property
+    def threads(self) -> int:
+        return self._engine.threads
+
+    def begin(self, draws: Draws) -> None:
+        self._epoch = EpochImages(self._images, self._labels, draws.order, draws.changes, draws.key)
+        self._loss, self._correct = 0.0, 0
+
+    def train(self, first: int, count: int, rates: Rates, taken: int) -> None:
+        started = perf_counter()
+        loss, correct = self._engine.train(self._state, self._epoch, first, count, rates, taken)
+        self._loss += loss
+        self._correct += correct
+        if self._trial:
+            self._note(perf_counter() - started)
+
+    def totals(self) -> tuple[float, int]:
+        return self._loss, self._correct
+
+    def logits(self, images_NCHW: NDArray[Any]) -> NDArray[np.float32]:
+        judged = self._state.averaged() if self.recipe.average and self._state.average.any() else self._state
+        return self._engine.predict(judged, np.ascontiguousarray(images_NCHW))
+
+    def state(self) -> State:
+        return State.like(self._state.arrays(), self.plan)
+
+    def restore(self, state: State, taken: int) -> None:
+        self._state = State.like(state.arrays(), self.plan)
+
+    def _note(self, seconds: float) -> None:
+        """Take the time of a step of the trial into account."""
+        times = self._trial[self.threads]
+        times.append(seconds)
+        if len(times) < _TRIAL:
+            return
+        if 1 not in self._trial:
+            self._trial[1] = []
+            self._engine.use_threads(1)
+            return
+        self._engine.use_threads(min(self._trial, key=lambda threads: median(self._trial[threads])))
+        self._trial = {}

@@ -1,0 +1,172 @@
+"""One network's compiled step and predictor, called on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
+from smallprint.spec.schedule import Rates
+from smallprint.training.augment import Change
+from smallprint.training.native.compiler import NativeError, find_compiler, load_library
+from smallprint.training.native.plan import Plan
+from smallprint.training.native.source import write_source
+from smallprint.training.native.state import Floats, State
+
+_pointer = ctypes.c_void_p
+
+
+class _Change(ctypes.Structure):
+    _fields_ = [
+        ("inverse", _pointer), ("offset", _pointer), ("brightness", _pointer), ("contrast", _pointer),
+        ("order", _pointer), ("fill", ctypes.c_float), ("nearest", ctypes.c_int32),
+    ]  # fmt: skip
+
+
+class _Images(ctypes.Structure):
+    _fields_ = [
+        ("bytes", _pointer), ("floats", _pointer), ("chosen", _pointer), ("labels", _pointer),
+        ("position", ctypes.c_int64), ("count", ctypes.c_int64),
+        ("changes", _pointer), ("change_count", ctypes.c_int64),
+    ]  # fmt: skip
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = [
+        ("kind", ctypes.c_int32), ("nesterov", ctypes.c_int32),
+        ("momentum", ctypes.c_float), ("beta2", ctypes.c_float), ("eps", ctypes.c_float), ("decay", ctypes.c_float),
+        ("lr", ctypes.c_double), ("average", ctypes.c_double), ("smoothing", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class _State(ctypes.Structure):
+    _fields_ = [
+        ("parameters", _pointer), ("running", _pointer), ("first", _pointer), ("second", _pointer), ("average", _pointer)
+    ]  # fmt: skip
+
+
+class Engine:
+    """A network compiled for this machine, for batches of up to `batch` images, on some threads.
+
+    Raises:
+        NativeError: there is no compiler, it fails, or memory does not suffice.
+    """
+
+    def __init__(self, plan: Plan, recipe: Recipe, mean: Sequence[float], deviation: Sequence[float], threads: int) -> None:
+        self.plan, self.recipe = plan, recipe
+        self._normalisation = (ctypes.c_double * len(mean))(*mean), (ctypes.c_double * len(deviation))(*deviation)
+        self._library = load_library(write_source(plan, find_compiler().registers))
+        self._library.engine_open.restype = _pointer
+        self._library.engine_open.argtypes = [ctypes.c_int, ctypes.c_int, _pointer, _pointer]
+        self._library.engine_close.argtypes = [_pointer]
+        self._library.engine_train.argtypes = [_pointer] * 5 + [ctypes.c_int64, _pointer, _pointer]
+        self._library.engine_predict.argtypes = [_pointer] * 4
+        sizes = (ctypes.c_int32 * 4)()
+        self._library.engine_sizes(sizes)
+        assert list(sizes)[:3] == [plan.parameters, plan.running, plan.outputs], "a library of another network"
+        self._engine: int | None = None
+        self.threads = 0
+        self.use_threads(threads)
+        self._rule = _rule(recipe)
+
+    def use_threads(self, threads: int) -> None:
+        """Train and predict on so many threads from now on; no result depends on it."""
+        if threads != self.threads:
+            self._close()
+            self._engine = self._library.engine_open(self.recipe.batch, threads, *self._normalisation)
+            if self._engine is None:
+                raise NativeError("memory or threads for the compiled step cannot be had")
+            self.threads = threads
+
+    def train(
+        self, state: State, images: EpochImages, first: int, count: int, rates: Rates, step: int
+    ) -> tuple[float, int]:
+        """One step on `count` images of an epoch from `first` on: their summed loss, and how many were correct."""
+        loss, correct = ctypes.c_double(0), ctypes.c_int64(0)
+        self._rule.lr, self._rule.momentum = rates.lr, rates.momentum
+        batch = images.batch(first, count)
+        self._library.engine_train(
+            self._engine, _pointers(state), ctypes.byref(batch), ctypes.byref(self._rule), images.key, step,
+            ctypes.byref(loss), ctypes.byref(correct),
+        )  # fmt: skip
+        return loss.value, correct.value
+
+    def predict(self, state: State, images: NDArray[Any]) -> Floats:
+        """Logits (N, outputs) of images (N, C, H, W): bytes, or floats from 0 to 1."""
+        logits = np.empty((len(images), self.plan.outputs), np.float32)
+        batch = _images(images)
+        batch.count = len(images)
+        self._library.engine_predict(self._engine, _pointers(state), ctypes.byref(batch), logits.ctypes.data)
+        return logits
+
+    def _close(self) -> None:
+        if getattr(self, "_engine", None) is not None:
+            self._library.engine_close(self._engine)
+            self._engine = None
+
+    def __del__(self) -> None:
+        self._close()
+
+
+class EpochImages:
+    """One epoch's images in their order, with the changes drawn for them."""
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        labels: NDArray[np.int64],
+        order: NDArray[np.int64],
+        changes: Sequence[Change],
+        key: int,
+    ) -> None:
+        self._held = (images, labels, order, changes)  # the structures below only point there
+        self._batch = _images(images)
+        self._batch.labels = labels.ctypes.data
+        self._changes = (_Change * max(1, len(changes)))(*map(_change, changes))
+        self._batch.changes, self._batch.change_count = ctypes.addressof(self._changes), len(changes)
+        self.key = (ctypes.c_uint32 * 2)(key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)
+
+    def batch(self, first: int, count: int) -> _Images:
+        self._batch.chosen = self._held[2].ctypes.data + 8 * first
+        self._batch.position, self._batch.count = first, count
+        return self._batch
+
+
+def _images(images: NDArray[Any]) -> _Images:
+    assert images.flags.c_contiguous and images.dtype in (np.uint8, np.float32)
+    where = {"bytes" if images.dtype == np.uint8 else "floats": images.ctypes.data}
+    return _Images(**where)
+
+
+def _change(change: Change) -> _Change:
+    arrays = {
+        name: array.ctypes.data
+        for name in ("inverse", "offset", "brightness", "contrast", "order")
+        if (array := getattr(change, name)) is not None
+    }
+    return _Change(**arrays, fill=change.fill, nearest=change.nearest)
+
+
+def _pointers(state: State) -> Any:  # noqa: ANN401  # a ctypes reference
+    names = ("parameters", "running", "first", "second", "average")
+    return ctypes.byref(_State(**{name: getattr(state, name).ctypes.data for name in names}))
+
+
+def _rule(recipe: Recipe) -> _Rule:
+    rule = _Rule(
+        average=recipe.average.decay if recipe.average else 0.0,
+        smoothing=recipe.loss.smoothing,
+        decay=recipe.optimiser.weight_decay,
+    )
+    match recipe.optimiser:
+        case Sgd(nesterov=nesterov):
+            rule.kind, rule.nesterov = 0, nesterov
+        case Adam(beta2=beta2, eps=eps):
+            rule.kind, rule.beta2, rule.eps = 1, beta2, eps
+        case AdamW(beta2=beta2, eps=eps):
+            rule.kind, rule.beta2, rule.eps = 2, beta2, eps
+    return rule

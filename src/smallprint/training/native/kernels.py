@@ -1,0 +1,318 @@
+"""C text of the two kernels: convolution, forward or back to its input, and its weight gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from smallprint.spec.trace import Shape
+from smallprint.training.native.plan import Convolution
+
+Lines = list[str]
+_LATENCY = 8  # multiply-adds that two units must have in flight
+
+
+def block(head: str, body: Iterable[str]) -> Lines:
+    """A C block with its body indented."""
+    return [f"{head} {{", *(f"  {line}" for line in body), "}"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """One convolution as a kernel sees it: forward, or with `back` from its output's gradient to its input's."""
+
+    convolution: Convolution
+    source: Shape
+    target: Shape
+    back: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Channels that each output channel reads."""
+        return self.source[0] // self.convolution.groups
+
+    @property
+    def outputs(self) -> int:
+        """Channels of one group."""
+        return self.target[0] // self.convolution.groups
+
+    def column(self, target: int, tap: int) -> int | None:
+        """Where a kernel's tap reads for one target column; None outside."""
+        conv = self.convolution
+        if not self.back:
+            found = target * conv.stride + tap - conv.pad
+        else:
+            found, rest = divmod(target + conv.pad - tap, conv.stride)
+            if rest:
+                return None
+        return found if 0 <= found < self.source[2] else None
+
+    def rows(self) -> Lines:
+        """C that sets `first` and `last`, the kernel rows that lie inside the source for target row `r`."""
+        conv, height = self.convolution, self.source[1]
+        k, s, p = conv.kernel, conv.stride, conv.pad
+        if not self.back:
+            return [f"const int first = max(0, {p} - r * {s}), last = min({k}, {height + p} - r * {s});"]
+        return [f"const int first = max(0, r + {p} - {(height - 1) * s}), last = min({k}, r + {p} + 1);"]
+
+    @property
+    def row(self) -> str:
+        """C for the source row of kernel row `ky`; with `back` and a stride, only where `skipped` does not hold."""
+        conv = self.convolution
+        if not self.back:
+            return f"r * {conv.stride} + ky - {conv.pad}"
+        return f"(r + {conv.pad} - ky) / {conv.stride}"
+
+    @property
+    def skipped(self) -> str | None:
+        """C that tells a kernel row which falls between source rows."""
+        conv = self.convolution
+        return f"(r + {conv.pad} - ky) % {conv.stride}" if self.back and conv.stride > 1 else None
+
+
+def parts(total: int, largest: int) -> list[tuple[int, int]]:
+    """Cut `total` into nearly equal parts of at most `largest`: (first, size), the larger ones first."""
+    count = -(-total // largest)
+    sizes = [total // count + (index < total % count) for index in range(count)]
+    return [(sum(sizes[:index]), size) for index, size in enumerate(sizes)]
+
+
+def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
+    """Output channels and columns of one register tile: the fewest cycles by a model of the vector units.
+
+    A tap of a tile costs its multiply-adds, its loads, or the latency of its chains, whichever is most.
+    """
+    best, found = float("inf"), (1, 1)
+    for high in range(1, min(outputs, 16) + 1):
+        for wide in range(1, min(columns, 16) + 1):
+            if high * wide + wide + 2 > registers:
+                continue
+            cycles = sum(
+                max(o * c, o + c, _LATENCY) + 1 for _, o in parts(outputs, high) for _, c in parts(columns, wide)
+            )
+            if cycles < best:
+                best, found = cycles, (high, wide)
+    return found
+
+
+def channel_blocks(geometry: Geometry, registers: int) -> list[tuple[int, int]]:
+    """First output channel and width of every block of packed weights, within one group."""
+    high, _ = tiling(geometry.outputs, geometry.target[2], registers)
+    return parts(geometry.outputs, high)
+
+
+def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
+    """C that lays the weights out in the order in which `convolution` reads them."""
+    conv = geometry.convolution
+    k, within = conv.kernel, conv.kernel * conv.kernel
+    if geometry.back:  # output channel o of this kernel is an input channel of the layer
+        weight = f"((group * {geometry.inputs} + i) * {geometry.outputs} + o) * {within}"
+    else:
+        weight = f"((group * {geometry.outputs} + o) * {geometry.inputs} + i) * {within}"
+    copies: Lines = []
+    for first, size in channel_blocks(geometry, registers):
+        copies += [
+            f"for (int ky = 0; ky < {k}; ky++)",
+            f"  for (int i = 0; i < {geometry.inputs}; i++)",
+            f"    for (int kx = 0; kx < {k}; kx++)",
+            f"      for (int o = {first}; o < {first + size}; o++)",
+            f"        *to++ = w[{weight} + ky * {k} + kx];",
+        ]
+    head = [f"const float *w = parameters + {conv.weight};", f"float *to = packed + {offset};"]
+    return block("", [*head, *block(f"for (int group = 0; group < {conv.groups}; group++)", copies)])
+
+
+def convolution(
+    name: str, geometry: Geometry, registers: int, store: Callable[[int, int], Lines], *extras: str
+) -> Lines:
+    """A C function `name(x, w, y, ...)`, with `extras` for its further parameters; `bias` among them is added.
+
+    `store(o, c)` is the C that takes a finished tile of values a<o>_<c> for output channels `channel` + o;
+    `at` points to the tile's first value in y.
+    """
+    high, wide = tiling(geometry.outputs, geometry.target[2], registers)
+    body: Lines = []
+    for run in _column_runs(geometry, wide):
+        inner: Lines = [f"const V *restrict xt = x + {run.source} + t * {run.source_step};"]
+        for size, blocks in groupby(parts(geometry.outputs, high), key=lambda part: part[1]):
+            starts = [first for first, _ in blocks]
+            inner += _tile(geometry, run, size, starts, store, biased=any("bias" in extra for extra in extras))
+        channels = geometry.inputs * geometry.source[2]
+        group = [f"const V *restrict xg = xt + group * {channels};", *inner[1:]]
+        looped = block(f"for (int group = 0; group < {geometry.convolution.groups}; group++)", group)
+        body += block(f"for (int t = 0; t < {run.count}; t++)", [inner[0], *looped])
+    rows = block(f"for (int r = 0; r < {geometry.target[1]}; r++)", [*geometry.rows(), *body])
+    parameters = ["const V *restrict x", "const float *restrict w", "V *restrict y", *extras]
+    return block(f"static void {name}({', '.join(parameters)})", rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Column tiles that differ only by where they start."""
+
+    target: int  # first column of the first tile
+    width: int
+    count: int
+    source: int  # column that offsets count from, of the first tile
+    source_step: int
+    taps: tuple[tuple[tuple[int, int], ...], ...]  # per column of the tile: (tap, offset from `source`)
+
+
+def _column_runs(geometry: Geometry, wide: int) -> Iterator[_Run]:
+    """Neighbouring column tiles, taken together where they read in the same pattern."""
+    conv = geometry.convolution
+    tiles = []
+    for first, width in parts(geometry.target[2], wide):
+        base = first // conv.stride if geometry.back else first * conv.stride
+        taps = tuple(
+            tuple(
+                (tap, found - base)
+                for tap in range(conv.kernel)
+                if (found := geometry.column(column, tap)) is not None
+            )
+            for column in range(first, first + width)
+        )
+        tiles.append((first, base, taps))
+    for taps, alike in groupby(tiles, key=lambda tile: tile[2]):
+        run = list(alike)
+        yield _Run(
+            target=run[0][0],
+            width=len(taps),
+            count=len(run),
+            source=run[0][1],
+            source_step=run[1][1] - run[0][1] if len(run) > 1 else 0,
+            taps=taps,
+        )
+
+
+def _tile(
+    geometry: Geometry, run: _Run, size: int, starts: list[int], store: Callable[[int, int], Lines], *, biased: bool
+) -> Lines:
+    """All channel blocks of one size for one column tile."""
+    kernel, inputs, width = geometry.convolution.kernel, geometry.inputs, geometry.source[2]
+    per_output = kernel * kernel * inputs  # packed weights
+    taps: Lines = []
+    for kx in range(kernel):
+        columns = [(c, offset) for c, reads in enumerate(run.taps) for tap, offset in reads if tap == kx]
+        taps += [f"const V x{kx}_{c} = xr[{offset}];" for c, offset in columns]
+        for o in range(size if columns else 0):
+            taps += [f"const V w{kx}_{o} = spread(q[{kx * size + o}]);"]
+            taps += [f"a{o}_{c} += w{kx}_{o} * x{kx}_{c};" for c, _ in columns]
+    channel_loop = block(
+        f"for (int i = 0; i < {inputs}; i++, xr += {width}, q += {kernel * size})",
+        taps,
+    )
+    skipped = [f"if ({geometry.skipped}) continue;"] if geometry.skipped else []
+    row_loop = block(
+        "for (int ky = first; ky < last; ky++)",
+        [
+            *skipped,
+            f"const V *restrict xr = xg + ({geometry.row}) * {geometry.source[0] * width};",
+            f"const float *restrict q = wb + ky * {kernel * inputs * size};",
+            *channel_loop,
+        ],
+    )
+    start = "spread(bias[channel + {o}])" if biased else "{{0}}"
+    accumulators = [f"V a{o}_{c} = {start.format(o=o)};" for o in range(size) for c in range(run.width)]
+    target_width, target_channels = geometry.target[2], geometry.target[0]
+    return block(
+        f"for (int b = 0; b < {len(starts)}; b++)",
+        [
+            f"const int channel = group * {geometry.outputs} + {starts[0]} + b * {size};",
+            f"const float *restrict wb = w + (group * {geometry.outputs} + {starts[0]} + b * {size}) * {per_output};",
+            *accumulators,
+            *row_loop,
+            f"V *restrict at = y + (r * {target_channels} + channel) * {target_width} + {run.target} + t * {run.width};",
+            *store(size, run.width),
+        ],
+    )
+
+
+def weight_gradient(name: str, geometry: Geometry, registers: int, *, add: bool) -> Lines:
+    """A C function `name(x, d, valid, out)`: the weights' gradient from a layer's input and its output's gradient."""
+    conv = geometry.convolution
+    high, deep, taps = _gradient_tiling(geometry, registers)
+    height, stride, pad = geometry.source[1], conv.stride, conv.pad
+    rows = [
+        f"const int from = {pad} - ky, first = from > 0 ? (from + {stride - 1}) / {stride} : 0;",
+        f"const int last = min({geometry.target[1]}, ({height - 1} + {pad} - ky) / {stride} + 1);",
+    ]
+    tiles: Lines = []
+    for kx, taps_here in parts(conv.kernel, taps):
+        for o_size, o_blocks in groupby(parts(geometry.outputs, high), key=lambda part: part[1]):
+            o_starts = [first for first, _ in o_blocks]
+            for i_size, i_blocks in groupby(parts(geometry.inputs, deep), key=lambda part: part[1]):
+                i_starts = [first for first, _ in i_blocks]
+                tile = _gradient_tile(geometry, (o_size, i_size), (kx, taps_here), add=add)
+                tiles += block(
+                    f"for (int o = {o_starts[0]}; o < {o_starts[-1] + o_size}; o += {o_size})",
+                    block(f"for (int i = {i_starts[0]}; i < {i_starts[-1] + i_size}; i += {i_size})", tile),
+                )
+    looped = block(f"for (int ky = 0; ky < {conv.kernel}; ky++)", [*rows, *tiles])
+    return block(
+        f"static void {name}(const V *restrict x, const V *restrict d, I valid, float *restrict out)",
+        block(f"for (int group = 0; group < {conv.groups}; group++)", looped),
+    )
+
+
+def _gradient_tiling(geometry: Geometry, registers: int) -> tuple[int, int, int]:
+    """Output channels, input channels and taps of one register tile of the weight gradient."""
+    kernel = geometry.convolution.kernel
+    best, found = float("inf"), (1, 1, 1)
+    for high in range(1, min(geometry.outputs, 8) + 1):
+        for deep in range(1, min(geometry.inputs, 8) + 1):
+            for taps in range(1, kernel + 1):
+                if high * deep * taps + high + 2 > registers:
+                    continue
+                cycles = sum(
+                    max(o * i * k, o + i * k, _LATENCY) + 1
+                    for _, o in parts(geometry.outputs, high)
+                    for _, i in parts(geometry.inputs, deep)
+                    for _, k in parts(kernel, taps)
+                )
+                if cycles < best:
+                    best, found = cycles, (high, deep, taps)
+    return found
+
+
+def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], *, add: bool) -> Lines:
+    conv = geometry.convolution
+    (outputs, inputs), (first_tap, tap_count) = size, taps
+    width, target_width = geometry.source[2], geometry.target[2]
+    names = [(o, i, k) for o in range(outputs) for i in range(inputs) for k in range(first_tap, first_tap + tap_count)]
+    loops: Lines = []
+    for reads, columns in groupby(range(target_width), key=lambda column: _reads(geometry, column, taps)):
+        run = list(columns)
+        if not reads:
+            continue
+        body = [f"const V d{o} = dr[{o * target_width}];" for o in range(outputs)]
+        for i in range(inputs):
+            for k in reads:
+                body.append(f"const V x{i}_{k} = xr[{i * width + k - conv.pad}];")
+                body += [f"a{o}_{i}_{k} += d{o} * x{i}_{k};" for o in range(outputs)]
+        loops += block(
+            f"for (int c = {run[0]}; c < {run[-1] + 1}; c++)",
+            [f"const V *restrict xr = xs + c * {conv.stride}, *restrict dr = ds + c;", *body],
+        )
+    row_loop = block(
+        "for (int r = first; r < last; r++)",
+        [
+            f"const V *restrict xs = x + ((r * {conv.stride} + ky - {conv.pad}) * {geometry.source[0]} "
+            f"+ group * {geometry.inputs} + i) * {width};",
+            f"const V *restrict ds = d + (r * {geometry.target[0]} + group * {geometry.outputs} + o) * {target_width};",
+            *loops,
+        ],
+    )
+    to = f"((group * {geometry.outputs} + o + {{o}}) * {geometry.inputs} + i + {{i}}) * {conv.kernel**2}"
+    store = [
+        f"out[{to.format(o=o, i=i)} + ky * {conv.kernel} + {k}] {'+=' if add else '='} sum(valid, a{o}_{i}_{k});"
+        for o, i, k in names
+    ]
+    return [*(f"V a{o}_{i}_{k} = {{0}};" for o, i, k in names), *row_loop, *store]
+
+
+def _reads(geometry: Geometry, column: int, taps: tuple[int, int]) -> tuple[int, ...]:
+    """The taps of a range that lie inside the source for one target column."""
+    first, count = taps
+    return tuple(tap for tap in range(first, first + count) if geometry.column(column, tap) is not None)

@@ -1,0 +1,50 @@
+// Between the fixed part (runtime.c) and the part that is written for one network (network.c).
+#pragma once
+
+#include "vectors.h"
+
+struct group {  // LANES images on their way through the network, and where they read and write
+  V *tensors;           // what stages store for this group
+  V *gradients;         // of the loss with respect to it
+  uint16_t *masks;      // of dropout: one bit per lane, set where the value is kept
+  float *partial;       // this group's share of the parameters' gradient
+  float *sums;          // of batch norms: sum and sum of squares per channel
+  V *scratch;           // of the thread
+  const float *parameters;
+  const float *packed;  // convolution weights in the order in which they are read
+  const float *norms;   // of the thread: NORM_ROWS values per channel of every batch norm
+  I valid;              // lanes that hold an image
+  int training;         // dropout draws, norms sum up
+  // For the loss and the draws:
+  I labels;             // per lane
+  U positions;          // of the images within the epoch, per lane
+  uint32_t key[2];      // of this epoch's draws
+  float smoothing, share;  // of the labels; 1 / images of the batch
+  double loss;          // summed over the group's images
+  int correct;          // images
+};
+
+enum { SCALE, SHIFT, MEAN, INVERSE, SLOPE, LEVEL, NORM_ROWS };  // see finish_norm_*
+
+struct norm {
+  int weight, running;  // offsets; biases and variances follow
+  int channels, pixels;
+  int rows;             // offset in group.norms
+  int sums;             // offset in group.sums
+};
+
+struct network {
+  int parameters, running, outputs, stages, norms, logits;  // logits: where the last stage stores them
+  int channels, height, width;  // of an input image
+  int stored, masks, packed, scratch, sums, rows;  // sizes: vectors, words, floats, vectors, floats, floats
+  const struct norm *norm;              // all of them
+  const int *norm_before, *norm_on;  // per stage: norm of what it reads, of what it stores; or -1
+  void (*const *forward)(struct group *);
+  void (*const *backward)(struct group *);
+  void (*pack)(const float *parameters, float *packed);
+};
+
+extern const struct network network;
+
+void draw_mask(struct group *g, uint16_t *mask, int vectors, uint32_t index, uint32_t threshold);
+void cross_entropy(struct group *g, const V *logits, V *gradient, int outputs);

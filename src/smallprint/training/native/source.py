@@ -1,0 +1,83 @@
+"""network.c: the C text of one network, made from its plan alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
+
+from smallprint.training.native.kernels import Lines, block
+from smallprint.training.native.plan import Norm, Plan
+from smallprint.training.native.stages import Layout, StageWriter
+
+_ROWS = 6  # values per channel that runtime.h keeps of a batch norm
+
+
+def write_source(plan: Plan, registers: int) -> str:
+    """The C of a network, for a processor with that many vector registers."""
+    layout = Layout(
+        tensors=(0, *accumulate(map(prod, plan.shapes))),
+        rows=_offsets(plan.norms, _ROWS),
+        sums=_offsets(plan.norms, 2),
+        registers=registers * 3 // 4,  # the compiler needs the rest
+    )
+    writers, packed = [], 0
+    for index in range(len(plan.stages)):
+        writers.append(StageWriter(plan, layout, index, packed))
+        packed += writers[-1].packed
+    lines = [
+        '#include "runtime.h"',
+        "",
+        "INLINE int min(int a, int b) { return a < b ? a : b; }",
+        "INLINE int max(int a, int b) { return a > b ? a : b; }",
+        "",
+        *(line for writer in writers for line in writer.lines()),
+        *block(
+            "static void pack(const float *parameters, float *packed)",
+            ["(void)parameters, (void)packed;", *(line for writer in writers for line in writer.packing)],
+        ),
+        "",
+        *_network(plan, layout, packed, max(writer.scratch for writer in writers)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _offsets(norms: Sequence[Norm], values: int) -> dict[int, int]:
+    """Where each norm's values per channel stand, by its weight's offset."""
+    starts = accumulate((values * norm.channels for norm in norms), initial=0)
+    return {norm.weight: start for norm, start in zip(norms, starts, strict=False)}
+
+
+def _network(plan: Plan, layout: Layout, packed: int, scratch: int) -> Lines:
+    """What runtime.c reads of the network."""
+    index_of = {norm.weight: index for index, norm in enumerate(plan.norms)}
+    on = [index_of[stage.norm.weight] if stage.norm else -1 for stage in plan.stages]
+    before = [-1, *on[:-1]]
+    channels = sum(norm.channels for norm in plan.norms)
+    norms = [
+        f"{{{norm.weight}, {norm.running}, {norm.channels}, {norm.pixels}, "
+        f"{layout.rows[norm.weight]}, {layout.sums[norm.weight]}}},"
+        for norm in plan.norms
+    ]
+    image = dict(zip(("channels", "height", "width"), plan.input_shape, strict=True))
+    sizes = {
+        "parameters": plan.parameters, "running": plan.running, "outputs": plan.outputs, "stages": len(plan.stages),
+        "norms": len(plan.norms), "logits": layout.tensors[-2], **image, "stored": layout.tensors[-1],
+        "masks": plan.masks, "packed": packed, "scratch": max(scratch, prod(plan.input_shape)),
+        "sums": 2 * channels, "rows": _ROWS * channels,
+    }  # fmt: skip
+    stages = range(len(plan.stages))
+    return [
+        *block("static const struct norm norms[] =", norms or ["{0},"])[:-1],
+        "};",
+        f"static const int norm_on[] = {{{', '.join(map(str, on))}}};",
+        f"static const int norm_before[] = {{{', '.join(map(str, before))}}};",
+        f"static void (*const forward[])(struct group *) = {{{', '.join(f'forward_{s}' for s in stages)}}};",
+        f"static void (*const backward[])(struct group *) = {{{', '.join(f'backward_{s}' for s in stages)}}};",
+        "",
+        "const struct network network = {",
+        *(f"  .{name} = {size}," for name, size in sizes.items()),
+        "  .norm = norms, .norm_before = norm_before, .norm_on = norm_on,",
+        "  .forward = forward, .backward = backward, .pack = pack,",
+        "};",
+    ]

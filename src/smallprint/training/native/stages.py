@@ -1,0 +1,228 @@
+"""C text of one stage: from the tensor it reads to the one it stores, and the gradient's way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from smallprint.training.native import passes
+from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, weight_gradient
+from smallprint.training.native.plan import Add, Convolution, Copy, Norm, Plan, Pointwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where everything stands that stages share."""
+
+    tensors: tuple[int, ...]  # offset of each stored tensor, in vectors; then the end
+    rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
+    sums: Mapping[int, int]  # and in group.sums
+    registers: int  # of the processor's vector unit
+
+
+class StageWriter:
+    """Writes `forward_<index>` and `backward_<index>`, and the functions they call."""
+
+    def __init__(self, plan: Plan, layout: Layout, index: int, packed: int) -> None:
+        self.plan, self.layout, self.index = plan, layout, index
+        self.stage = stage = plan.stages[index]
+        self.scratch = 0  # vectors taken so far
+        self.packed = 0  # floats of packed weights
+        self.packing: Lines = []
+        self.functions: Lines = []
+        adds = {o.tensor for s in plan.stages for part in s.passes for o in part.operations if isinstance(o, Add)}
+        self.wanted = frozenset(adds - {0})  # tensors that a skip gives a gradient to
+        self.needs_gradient = stage.source > 0
+        self.kernel = stage.kernel
+        if isinstance(self.kernel, Convolution):
+            self._convolutions(self.kernel, packed)
+
+    def lines(self) -> Lines:
+        """Both functions, and those they call first."""
+        staging, reads = self._staging()
+        forward = [*passes.draws(self.stage.passes), *staging, *self._forward(reads[-1])]
+        back = self._backward(reads)
+        backward = [*staging, *back] if back else ["(void)g;"]
+        return [
+            *self.functions,
+            *block(f"static void forward_{self.index}(struct group *g)", forward),
+            "",
+            *block(f"static void backward_{self.index}(struct group *g)", backward),
+            "",
+        ]
+
+    def _room(self, name: str, vectors: int) -> str:
+        """C that declares so much of the thread's scratch memory."""
+        at = self.scratch
+        self.scratch += vectors
+        return f"V *restrict {name} = g->scratch + {at};"
+
+    def _staging(self) -> tuple[Lines, list[str]]:
+        """All passes; and the names of what each of them reads, then of what the kernel reads."""
+        lines = [f"const V *restrict x = g->tensors + {self.layout.tensors[self.stage.source]};"]
+        reads = ["x"]
+        for number, part in enumerate(self.stage.passes):
+            lines.append(self._room(f"p{number}", prod(part.output_shape)))
+            lines += passes.forward(part, self.layout.tensors, self.layout.rows, reads[-1], f"p{number}")
+            reads.append(f"p{number}")
+        return lines, reads
+
+    # --- forward ---
+
+    def _convolutions(self, conv: Convolution, packed: int) -> None:
+        stage, registers = self.stage, self.layout.registers
+        ahead = Geometry(convolution=conv, source=stage.staged_shape, target=stage.output_shape)
+        back = Geometry(convolution=conv, source=stage.output_shape, target=stage.staged_shape, back=True)
+        extras = ["const float *restrict bias"] if conv.bias is not None else []
+        extras += ["V *restrict sums"] if stage.norm else []
+        self.functions += convolution(f"convolve_{self.index}", ahead, registers, self._store_summed, *extras)
+        self.functions += weight_gradient(f"weigh_{self.index}", ahead, registers, add=not conv.first)
+        weights = conv.kernel**2 * ahead.inputs * stage.output_shape[0]
+        self.packing += pack(ahead, packed, registers)
+        self.packs = (packed, packed + weights)
+        self.packed = weights
+        if self.needs_gradient:
+            self.functions += convolution(f"return_{self.index}", back, registers, self._store_back)
+            self.packing += pack(back, packed + weights, registers)
+            self.packed += weights
+
+    def _store_summed(self, outputs: int, columns: int) -> Lines:
+        """Store a tile of the kernel's output and add it to the norm's sums."""
+        width, norm = self.stage.output_shape[2], self.stage.norm
+        lines = [f"at[{o * width + c}] = a{o}_{c};" for o in range(outputs) for c in range(columns)]
+        if norm is None:
+            return lines
+        for o in range(outputs):
+            body = ["V total = {0}, squares = {0};"]
+            for c in range(columns):
+                body += block("", self._summed(f"a{o}_{c}"))
+            body += [f"sums[2 * (channel + {o})] += total;", f"sums[2 * (channel + {o}) + 1] += squares;"]
+            lines += block("", body)
+        return lines
+
+    def _summed(self, value: str) -> Lines:
+        """Add one stored vector to `total` and `squares`, as the norm will see it."""
+        values = passes.values_of(len(self.stage.before_norm), "u")
+        seen = passes.apply(self.stage.before_norm, self.layout.tensors, values)
+        return [f"const V u0 = {value};", *seen, f"total += {values[-1]}; squares += {values[-1]} * {values[-1]};"]
+
+    def _store_back(self, outputs: int, columns: int) -> Lines:
+        width = self.stage.staged_shape[2]
+        sign = "+=" if self.stage.source in self.wanted else "="
+        return [f"at[{o * width + c}] {sign} a{o}_{c};" for o in range(outputs) for c in range(columns)]
+
+    def _forward(self, read: str) -> Lines:
+        stage, norm = self.stage, self.stage.norm
+        lines = [f"V *restrict y = g->tensors + {self.layout.tensors[self.index + 1]};"]
+        channels = stage.output_shape[0]
+        if norm:
+            lines += [f"V sums[{2 * channels}];", f"for (int i = 0; i < {2 * channels}; i++) sums[i] = (V){{0}};"]
+        if isinstance(self.kernel, Convolution):
+            bias = "" if self.kernel.bias is None else f", g->parameters + {self.kernel.bias}"
+            sums = ", sums" if norm else ""
+            lines.append(f"convolve_{self.index}({read}, g->packed + {self.packs[0]}, y{bias}{sums});")
+        else:
+            lines += passes.each(stage.staged_shape, [], [f"y[{self._place()}] = {read}[at];"])
+            if norm:
+                summed = [*self._summed("y[at]")]
+                after = ["sums[2 * ch] += total;", "sums[2 * ch + 1] += squares;"]
+                lines += passes.each(stage.output_shape, ["V total = {0}, squares = {0};"], summed, after)
+        if norm:
+            at = f"g->sums[{self.layout.sums[norm.weight]} + i]"
+            lines.append(f"for (int i = 0; i < {2 * channels}; i++) {at} = sum(g->valid, sums[i]);")
+        if self.kernel is None:
+            gradient = f"g->gradients + {self.layout.tensors[self.index + 1]}"
+            lines.append(f"if (g->training) cross_entropy(g, y, {gradient}, {self.plan.outputs});")
+        return lines
+
+    def _place(self) -> str:
+        """C for where a copy puts the vector at (r, ch, c)."""
+        if not (isinstance(self.kernel, Copy) and self.kernel.flat):
+            return "at"
+        _, height, width = self.stage.staged_shape
+        return f"(ch * {height} + r) * {width} + c"
+
+    # --- backward ---
+
+    def _backward(self, reads: list[str]) -> Lines:
+        """From the gradient of what comes after the stage to that of what came before; empty if there is nothing to do.
+
+        `g->gradients` holds, for every stored tensor, the gradient of what its reader's first pass made of it
+        (see `passes.undo_each`), so that the way back through that pass, which a batch norm can hold up, is left
+        to the stage that stored it.
+        """
+        conv = self.kernel if isinstance(self.kernel, Convolution) else None
+        if not (conv or self.needs_gradient):
+            return []
+        lines = self._incoming()
+        if conv:
+            lines.append(f"weigh_{self.index}({reads[-1]}, d, g->valid, g->partial + {conv.weight});")
+            lines += self._bias_gradient(conv)
+        if not self.needs_gradient:
+            return lines
+        passed = self.stage.passes
+        lines.append(f"V *restrict to = g->gradients + {self.layout.tensors[self.stage.source]};")
+        direct = not passed or (len(passed) == 1 and (passed[0].pool is None or passed[0].pool.plain))
+        if not direct:
+            lines.append(self._room("s", prod(self.stage.staged_shape)))
+        target = "to" if direct else "s"
+        if conv:
+            lines.append(f"return_{self.index}(d, g->packed + {self.packs[1]}, {target});")
+        else:
+            sign = "+=" if direct and self.stage.source in self.wanted else "="
+            lines += passes.each(self.stage.staged_shape, [], [f"{target}[at] {sign} d[{self._place()}];"])
+        lines += self._later_passes_back(reads)
+        if passed:
+            lines += passes.norm_gradients(passed[0], self.layout.tensors, self.layout.rows, "x", "to")
+        return lines
+
+    def _later_passes_back(self, reads: list[str]) -> Lines:
+        """From the gradient at `s`, of what the kernel read, to that of what the first pass made, at `to`."""
+        lines: Lines = []
+        tensors, rows = self.layout.tensors, self.layout.rows
+        gradient = "s"
+        for number in reversed(range(len(self.stage.passes))):
+            part, read = self.stage.passes[number], reads[number]
+            if part.pool and not part.pool.plain:
+                target = "to" if number == 0 else f"s{number}"
+                if number:
+                    lines.append(self._room(target, prod(part.input_shape)))
+                lines += passes.scatter(part, tensors, rows, read, gradient, target)
+                gradient = target
+            if number:
+                onward = self.stage.passes[number - 1]
+                ends = number == 1 and (onward.pool is None or onward.pool.plain)
+                target = "to" if ends else f"t{number}"
+                if not ends:
+                    lines.append(self._room(target, prod(part.input_shape)))
+                lines += passes.backward(part, tensors, rows, read, gradient, target, self.wanted)
+                gradient = target
+        return lines
+
+    def _incoming(self) -> Lines:
+        """The gradient `d` of what the kernel stored."""
+        at = self.layout.tensors[self.index + 1]
+        given = f"g->gradients + {at}"
+        reader = self.plan.stages[self.index + 1] if self.kernel is not None else None
+        if reader is None or not reader.passes:
+            return [f"const V *restrict d = {given};"]
+        first = reader.passes[0]
+        return [
+            f"const V *restrict stored = g->tensors + {at}, *restrict given = {given};",
+            self._room("d", prod(self.stage.output_shape)),
+            *passes.backward(first, self.layout.tensors, self.layout.rows, "stored", "given", "d", self.wanted),
+        ]
+
+    def _bias_gradient(self, conv: Convolution) -> Lines:
+        if conv.bias is None:
+            return []
+        channels, height, width = self.stage.output_shape
+        add = "=" if conv.first else "+="
+        columns = f"for (int c = 0; c < {width}; c++) total += d[(r * {channels} + ch) * {width} + c];"
+        body = [
+            "V total = {0};",
+            *block(f"for (int r = 0; r < {height}; r++)", [columns]),
+            f"g->partial[{conv.bias} + ch] {add} sum(g->valid, total);",
+        ]
+        return block(f"for (int ch = 0; ch < {channels}; ch++)", body)
