@@ -50,6 +50,7 @@ after conv3: batchnorm relu
 conv3-8 maxpool conv3-8 gap conv1-10
 """
 '''
+SHIPPED = ", ".join(smallprint.shipped())
 MNIST_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
 MNIST = os.environ.get("SMALLPRINT_DATA", "")  # the fixture takes it away
 NOT_HERE = f"missing: no mnist here; it needs {MNIST_FILES} (or .gz of them), in it or in mnist/"
@@ -152,10 +153,10 @@ def bad(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("show digts", "no ladder is called 'digts'; shipped: digits, progressive; did you mean 'digits'?"),
-        ("climb digts", "no ladder is called 'digts'; shipped: digits, progressive; did you mean 'digits'?"),
-        ("judge digts", "no ladder is called 'digts'; shipped: digits, progressive; did you mean 'digits'?"),
-        ("report digts", "no ladder is called 'digts'; shipped: digits, progressive; did you mean 'digits'?"),
+        ("show digts", f"no ladder is called 'digts'; shipped: {SHIPPED}; did you mean 'digits'?"),
+        ("climb digts", f"no ladder is called 'digts'; shipped: {SHIPPED}; did you mean 'digits'?"),
+        ("judge digts", f"no ladder is called 'digts'; shipped: {SHIPPED}; did you mean 'digits'?"),
+        ("report digts", f"no ladder is called 'digts'; shipped: {SHIPPED}; did you mean 'digits'?"),
         ("show tiny.toml:bass", "tiny has no rung 'bass'; it has base, batchnorm; did you mean 'base'?"),
         ("judge tiny.toml:Base", "tiny has no rung 'Base'; it has base, batchnorm; did you mean 'base'?"),
         ("show tiny.toml:", "tiny has no rung ''; it has base, batchnorm"),
@@ -526,10 +527,22 @@ def test_judge_prints_the_verdict_of_every_seed_as_json(say: Say, runs: Path) ->
 
 def test_report_prints_what_it_wrote_and_keeps_a_record(say: Say, runs: Path, tmp_path: Path) -> None:
     said = document(say("report", "tiny.toml", "--out", "out", "--record", "records/tiny.json", "--json"))
-    assert said == {"written": ["out/report.html", "out/report.md", "records/tiny.json"]}
+    assert said["written"] == ["out/report.html", "out/report.md", "records/tiny.json"]
+    assert [(rung["name"], rung["verdict"]["of"], rung["published"]) for rung in said["rungs"]] == [
+        ("base", 2, None),
+        ("batchnorm", 2, None),
+    ]
     record = json.loads((tmp_path / "records" / "tiny.json").read_text())
     assert [(rung["name"], len(rung["runs"])) for rung in record["rungs"]] == [("base", 2), ("batchnorm", 2)]
-    assert record["ladder"] == "tiny"
+    assert (record["ladder"], record["made_with"]["command"]) == ("tiny", "smallprint climb tiny.toml --seeds 2")
+
+
+def test_a_record_of_a_part_of_a_ladder_names_what_was_climbed(say: Say, runs: Path, tmp_path: Path) -> None:
+    shutil.rmtree(runs / "tiny" / "base")
+    assert say("report", "tiny.toml", "--record", "tiny.json").status == 0
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert [(rung["name"], len(rung["runs"])) for rung in record["rungs"]] == [("batchnorm", 2)]
+    assert record["made_with"]["command"] == "smallprint climb tiny.toml --rung batchnorm --seeds 2"
 
 
 # How judge ends

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import pytest
 
 from smallprint.cli import main
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted, climb
-from smallprint.results.runs import Epoch, read_run
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
+from smallprint.results.runs import Epoch, RunWriter, read_run
 from smallprint.spec.errors import LadderError
 from smallprint.spec.ladder import Ladder, parse_ladder, read_ladder
-from smallprint.sweep import EpochEnded, Job, RunEnded, RunStarted
+from smallprint.sweep import SweepStarted
 
 LADDER = '''
 title   = "Tiny"
@@ -50,7 +52,9 @@ QUICK = LADDER.replace("conv3-16 conv3-64 conv3-16", "conv3-8").replace("epochs 
 
 def train(text: str, runs: Path, *, rungs: tuple[str, ...] = (), seeds: int = 1) -> list[ClimbEvent]:
     ladder = parse_ladder(text, name="tiny")
-    return list(climb(ladder, rungs=rungs, seeds=seeds, runs=runs, threads=1))
+    begun, *events = climb(ladder, rungs=rungs, seeds=seeds, runs=runs, threads=1)
+    assert isinstance(begun, SweepStarted)
+    return events
 
 
 def kinds(events: list[ClimbEvent]) -> list[str]:
@@ -147,14 +151,15 @@ def bits(folder: Path) -> tuple[bytes, list[str]]:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A climb in a process of its own, stopped at the latest when the test ends."""
-    (folder / "tiny.toml").write_text(LADDER)
+def started(folder: Path, *words: str, text: str = LADDER) -> Iterator[subprocess.Popen[str]]:
+    """A climb in a session of its own, stopped at the latest when the test ends."""
+    (folder / "tiny.toml").write_text(text)
     command = [sys.executable, "-m", "smallprint", "climb", "tiny.toml", "--threads", "1", *words]
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     try:
         yield process
     finally:
@@ -226,7 +231,7 @@ def test_a_disk_that_fills_up_keeps_the_finished_epochs_and_the_climb_goes_on_la
     stream = climb(parse_ladder(LADDER, name="tiny"), runs=tmp_path / "runs", threads=1)
     while not isinstance(next(stream), EpochEnded):
         pass
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     before = {name: content for name, (content, _) in state(folder).items()}
     (tmp_path / "tiny.toml").write_text(LADDER)
     done = subprocess.run(
@@ -256,7 +261,7 @@ def test_a_checkpoint_that_is_an_epoch_ahead_of_the_table_is_believed(
     next(ended)
     table = (folder / "epochs.csv").read_bytes()
     next(ended)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     (folder / "epochs.csv").write_bytes(table)  # as if it had been killed between the two files
     _, begun, *rest = train(LADDER, tmp_path)
     assert isinstance(begun, RunStarted)
@@ -272,17 +277,140 @@ def test_the_same_climb_twice_at_once_trains_once(
     with started(tmp_path) as process:
         read_until(process, "1/5")
         process.send_signal(signal.SIGSTOP)
-        before = state(tmp_path)
-        status, _, err = say("climb", "tiny.toml", "--threads", "1")
-        assert state(tmp_path) == before
+        before = state(tmp_path / folder)
+        status, out, err = say("climb", "tiny.toml", "--threads", "1")
+        assert state(tmp_path / folder) == before
         process.send_signal(signal.SIGCONT)
         _, nothing = process.communicate(timeout=60)
-    assert (status, err) == (
-        2,
-        f"smallprint: {folder}: another process is training this run; wait for it, or choose another --runs\n",
-    )
+    held = f"held by process {process.pid}"
+    assert (status, err) == (2, f"smallprint: {held}: 1 run (base seed 0); start again when it has ended\n")
+    assert f"seed 0: left out: {folder}: {held}; start again when it has ended, or choose another --runs\n" in out
+    assert out.count("not measured") == 1
     assert (process.returncode, nothing) == (0, "")
     assert bits(tmp_path / folder) == uninterrupted
+
+
+# Side by side
+
+PAIR = QUICK.replace("epochs    = 2", "epochs    = 900") + rung("wide", "conv3-16 batchnorm relu gap conv1-10")
+SHORT = rung("last", "conv3-8 batchnorm relu gap conv1-10") + "epochs = 1\n"
+STOPPED = "\nstopped. Finished epochs are kept; the same command goes on behind them.\n"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
+
+
+def children(pid: int) -> set[int]:
+    """The processes that this one has started and that live; a zombie does not."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(") ")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.add(int(path.parent.name))
+    return found
+
+
+def gone(pids: set[int]) -> bool:
+    """Whether all of them have ended, or do within seconds."""
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def side_by_side(folder: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    return started(folder, "--workers", "2", text=PAIR)
+
+
+def both_run(process: subprocess.Popen[str]) -> None:
+    read_until(process, "base")
+    read_until(process, "wide")
+
+
+def test_rungs_overlap_and_each_is_judged_when_its_own_seeds_have_ended(tmp_path: Path) -> None:
+    ladder = parse_ladder(QUICK.replace("epochs    = 2", "epochs    = 40") + SHORT, name="tiny")
+    _, *events = climb(ladder, seeds=1, runs=tmp_path, threads=1, workers=2)
+    told: dict[str, list[str]] = {"base": [], "last": []}
+    for event in events:
+        assert not isinstance(event, SweepStarted)
+        about = event.result if isinstance(event, RungJudged) else event if isinstance(event, RungStarted) else event.job
+        told[about.rung.name].append(type(event).__name__)
+    assert told["last"] == ["RungStarted", "RunStarted", "EpochEnded", "RunEnded", "RungJudged"]
+    assert told["base"] == ["RungStarted", "RunStarted", *["EpochEnded"] * 40, "RunEnded", "RungJudged"]
+    judged = [event.result for event in events if isinstance(event, RungJudged)]
+    assert [result.rung.name for result in judged] == ["last", "base"]
+    again = [event.result for event in climb(ladder, runs=tmp_path) if isinstance(event, RungJudged)]
+    assert again == judged[::-1]
+
+
+def test_seeds_that_end_in_any_order_are_judged_in_theirs(tmp_path: Path) -> None:
+    ladder = parse_ladder(QUICK, name="tiny")
+    with RunWriter(tmp_path / "one" / "tiny" / "base" / "seed-0", holder=4711):
+        *_, judged = climb(ladder, seeds=3, runs=tmp_path / "one", threads=1)
+    assert isinstance(judged, RungJudged)
+    assert [run.seed for run in judged.result.runs] == [1, 2]  # and seed 0 is left
+    *events, judged = climb(ladder, seeds=3, runs=tmp_path / "one", threads=1, workers=3)
+    assert isinstance(judged, RungJudged)
+    assert [run.seed for run in judged.result.runs] == [0, 1, 2]
+    assert not any(isinstance(event, RunLeft) for event in events)
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["keys", "SIGINT", "SIGTERM"])
+def test_ctrl_c_and_sigterm_stop_all_workers_keep_their_epochs_and_the_next_start_goes_on(
+    tmp_path: Path, how: str
+) -> None:
+    with side_by_side(tmp_path) as process:
+        both_run(process)
+        workers = children(process.pid)
+        if how == "keys":
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them
+        else:
+            process.send_signal(signal.Signals[how])
+        _, err = process.communicate(timeout=30)
+        assert len(workers) >= 2
+        assert gone(workers)
+    assert (process.returncode, err) == (130, STOPPED)
+    stored = [read_run(tmp_path / "runs" / "tiny" / name / "seed-0") for name in ("base", "wide")]
+    assert all((run.status, 1 <= len(run.epochs) < 900) == ("training", True) for run in stored)
+    stream = climb(parse_ladder(PAIR, name="tiny"), runs=tmp_path / "runs", threads=1, workers=2)
+    begun = {}
+    for event in stream:
+        if isinstance(event, RunStarted):
+            begun[event.job.rung.name] = event.stored
+        if len(begun) == 2:
+            break
+    stream.close()
+    for run in stored:
+        assert begun[run.rung][: len(run.epochs)] == run.epochs
+
+
+@needs_proc
+def test_workers_end_themselves_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with side_by_side(tmp_path) as process:
+        both_run(process)
+        workers = children(process.pid)
+        process.kill()
+        process.wait()
+        assert len(workers) >= 2
+        assert gone(workers)
+    for name in ("base", "wide"):
+        with RunWriter(tmp_path / "runs" / "tiny" / name / "seed-0") as writer:
+            stored = writer.stored()
+        assert stored
+        assert (stored.status, 1 <= len(stored.epochs) < 900) == ("training", True)
+
+
+@needs_proc
+def test_a_climb_beside_another_trains_what_that_does_not_hold(tmp_path: Path, say: Say) -> None:
+    with side_by_side(tmp_path) as process:
+        both_run(process)
+        (tmp_path / "tiny.toml").write_text(PAIR + SHORT)
+        status, out, err = say("climb", "tiny.toml", "--workers", "2", "--threads", "1")
+    held = f"held by process {process.pid}: 2 runs (base seed 0, wide seed 0); start again when it has ended"
+    assert (status, err) == (2, f"smallprint: {held}\n")
+    assert read_run(tmp_path / "runs" / "tiny" / "last" / "seed-0").status == "finished"
+    assert "report: " in out
 
 
 # What fails
@@ -319,7 +447,7 @@ def test_a_rung_whose_memory_cannot_be_had_fails_with_its_reason_and_the_next_on
 
 def test_a_climb_in_which_rungs_fail_ends_with_its_report(tmp_path: Path, say: Say) -> None:
     (tmp_path / "tiny.toml").write_text(QUICK + WILD + HUGE + LAST)
-    status, out, err = say("climb", "tiny.toml", "--threads", "1")
+    status, out, err = say("climb", "tiny.toml", "--threads", "1", "--workers", "2")
     assert (status, err) == (0, "")
     assert "seed 0: diverged: the loss was no longer a number in epoch 1\n" in out
     assert "seed 0: failed: RuntimeError: " in out
@@ -336,7 +464,7 @@ def test_a_run_that_fails_half_way_keeps_its_epochs(tmp_path: Path) -> None:
     stream = climb(parse_ladder(wide, name="tiny"), runs=tmp_path / "runs", threads=1)
     while not isinstance(next(stream), EpochEnded):
         pass
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     program = """
 import pathlib, resource, sys
 import smallprint
@@ -370,7 +498,7 @@ def test_a_ladder_may_be_named_and_its_rungs_keep_its_order(tmp_path: Path) -> N
     assert [event.rung.name for event in events if isinstance(event, RungStarted)] == ["base", "last"]
 
 
-# How long it will take
+# How long it will take: multiply-adds that are left, on every worker, at the pace so far
 
 
 def epoch(number: int, seconds: float) -> Epoch:
@@ -409,3 +537,19 @@ def test_a_run_that_is_reused_leaves_its_epochs_out_of_the_time_that_is_left(tmp
     assert pace.share_done == 0.5
     pace.note(EpochEnded(job=Job(ladder=ladder, rung=ladder.rungs[0], seed=1), epoch=epoch(1, 7.0)))
     assert pace.seconds_left == pytest.approx(7.0)
+
+
+def test_workers_share_the_time_that_is_left_but_not_one_training(digits: Ladder) -> None:
+    base = digits.rungs[0]
+    planned = base.recipe.epochs
+    jobs = [Job(ladder=digits, rung=base, seed=seed) for seed in range(3)]
+    pace = Pace(digits, [base], 4)  # the fourth is stored
+    pace.note(SweepStarted(left=tuple(jobs), workers=2))
+    assert pace.share_done == pytest.approx(1 / 4)
+    pace.note(RunStarted(job=jobs[0], stored=()))
+    pace.note(RunStarted(job=jobs[2], stored=tuple(epoch(n + 1, 1.0) for n in range(planned - 5))))
+    pace.note(EpochEnded(job=jobs[0], epoch=epoch(1, 2.0)))
+    # one worker goes on with seed 0; the other one ends seed 2 in 5 epochs and takes seed 1
+    assert pace.seconds_left == pytest.approx(2.0 * (5 + planned))
+    pace.note(RunLeft(job=jobs[1], reason="held", held=True))
+    assert pace.seconds_left == pytest.approx(2.0 * (planned - 1))

@@ -1,65 +1,39 @@
-"""Many trainings, each in its folder."""
+"""Many trainings: how many at once, what is looked at before, and the same results either way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import smallprint
-from smallprint.results.runs import RunWriter, read_run, run_folder
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft
+from smallprint.results.runs import Run, RunWriter, read_run
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder, parse_ladder
-from smallprint.sweep import EpochEnded, Job, RunEnded, RunSetAside, RunStarted, SweepEvent, sweep
-from smallprint.training.data import Dataset, load_dataset
-
-LADDER = """
-dataset = "digits"
-[contract]
-accuracy    = ">= 20%"
-last_epochs = 1
-[recipe]
-optimiser = "sgd lr=0.1"
-batch     = 128
-epochs    = 2
-[[rung]]
-name    = "base"
-network = "conv3-8 batchnorm relu gap conv1-10"
-"""
+from smallprint.spec.ladder import Ladder
+from smallprint.sweep import SweepEvent, SweepStarted, Workers, auto_workers, sweep
+from smallprint.training import machine
+from smallprint.training.data import Dataset
 
 
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
+def jobs_of(ladder: Ladder, seeds: int) -> list[Job]:
+    return [Job(ladder=ladder, rung=rung, seed=seed) for rung in ladder.rungs for seed in range(seeds)]
 
 
-@pytest.fixture
-def ladder() -> Ladder:
-    return parse_ladder(LADDER, name="tiny")
-
-
-def jobs(ladder: Ladder, *seeds: int) -> list[Job]:
-    return [Job(ladder=ladder, rung=ladder.rungs[0], seed=seed) for seed in seeds]
-
-
-def until_first_epoch(events: Iterator[SweepEvent]) -> EpochEnded:
+def until_first_epoch(events: Generator[SweepEvent, None, None]) -> EpochEnded:
     return next(event for event in events if isinstance(event, EpochEnded))
 
 
-def test_every_epoch_is_stored_before_it_is_reported(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    for event in sweep(jobs(ladder, 7), digits, tmp_path, threads=1):
-        if isinstance(event, EpochEnded):
-            stored = read_run(run_folder(tmp_path, "tiny", "base", 7))
-            assert stored.epochs[-1] == event.epoch
-            assert stored.status == "training"
-    assert read_run(run_folder(tmp_path, "tiny", "base", 7)).status == "finished"
+def numbers(run: Run) -> Run:
+    """A run without what differs from one training of it to the next."""
+    epochs = tuple(replace(epoch, seconds=0.0) for epoch in run.epochs)
+    return replace(run, epochs=epochs, environment=replace(run.environment, threads=0))
 
 
-def test_seeds_differ_and_each_repeats_itself(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
+def test_seeds_differ_and_each_repeats_itself(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
     def losses(folder: str) -> list[float]:
-        events = sweep(jobs(ladder, 0, 1), digits, tmp_path / folder, threads=1)
+        events = sweep(jobs_of(tiny, 2)[:2], digits, tmp_path / folder, threads=1)
         return [event.run.epochs[-1].train_loss for event in events if isinstance(event, RunEnded)]
 
     first = losses("first")
@@ -67,86 +41,81 @@ def test_seeds_differ_and_each_repeats_itself(ladder: Ladder, digits: Dataset, t
     assert losses("second") == first
 
 
-def test_a_run_says_where_it_was_trained(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    *_, ended = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    assert isinstance(ended, RunEnded)
-    assert ended.run == read_run(run_folder(tmp_path, "tiny", "base", 0))
-    assert ended.run.data == digits.fingerprint
-    assert ended.run.identity == ladder.identity(ladder.rungs[0])
-    environment = ended.run.environment
-    assert (environment.smallprint, environment.device, environment.threads) == (smallprint.__version__, "cpu", 1)
+def test_side_by_side_gives_what_one_after_the_other_gives(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    def runs(workers: Workers) -> dict[tuple[str, int], Run]:
+        events = sweep(jobs_of(tiny, 1), digits, tmp_path / str(workers), threads=1, workers=workers)
+        ended = [event.run for event in events if isinstance(event, RunEnded)]
+        return {(run.rung, run.seed): numbers(run) for run in ended}
+
+    assert runs(2) == runs(1)
+    for name in ("weights.safetensors", "answers.safetensors", "rung.toml"):
+        one, two = (tmp_path / workers / "tiny" / "batchnorm" / "seed-0" / name for workers in ("1", "2"))
+        assert one.read_bytes() == two.read_bytes()
 
 
-def test_without_a_number_of_threads_a_tiny_step_is_not_shared(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    *_, ended = sweep(jobs(ladder, 0), digits, tmp_path)
-    assert isinstance(ended, RunEnded)
-    assert ended.run.environment.threads == 1
+@pytest.mark.parametrize(
+    ("workers", "jobs", "cores", "chosen"),
+    [(1, 4, 8, 1), (3, 4, 8, 3), (64, 4, 8, 4), ("auto", 4, 3, 3), ("auto", 4, 8, 4), ("auto", 4, 1, 1),
+     ("auto", 1, 8, 1), (5, 1, 8, 1), (2, 0, 8, 1)],
+)  # fmt: skip
+def test_there_are_never_more_processes_than_jobs_that_are_left(
+    tiny: Ladder, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    workers: Workers, jobs: int, cores: int, chosen: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    events = sweep(jobs_of(tiny, 2)[:jobs], digits, tmp_path, workers=workers)
+    begun = next(events)
+    assert isinstance(begun, SweepStarted)
+    assert (len(begun.left), begun.workers) == (jobs, chosen)
+    events.close()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_that_is_left_lets_go_of_its_folder(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    events = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
+def test_auto_counts_the_threads_of_each_training_and_shares_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert (auto_workers(), auto_workers(threads=3), auto_workers(threads=16), auto_workers("cuda:0")) == (8, 2, 1, 1)
+
+
+def test_what_is_stored_is_not_left_and_what_failed_is(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    jobs = jobs_of(tiny, 1)
+    list(sweep(jobs, digits, tmp_path, threads=1))
+    with RunWriter(jobs[1].folder(tmp_path)) as writer:
+        writer.keep(replace(read_run(writer.folder), status="failed", reason="RuntimeError: out of memory"))
+    begun, reused, *_ = sweep(jobs, digits, tmp_path, threads=1, workers=2)
+    assert begun == SweepStarted(left=(jobs[1],), workers=1)
+    assert isinstance(reused, RunEnded)
+    assert (reused.job, reused.reused) == (jobs[0], True)
+    assert read_run(jobs[1].folder(tmp_path)).status == "finished"
+
+
+def test_a_damaged_run_is_said_before_anything_is_trained(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    *_, last = jobs = jobs_of(tiny, 2)
+    list(sweep([last], digits, tmp_path, threads=1))
+    (last.folder(tmp_path) / "run.json").write_text("{}")
+    with pytest.raises(RunError, match=r"batchnorm/seed-1/run\.json: damaged"):
+        next(sweep(jobs, digits, tmp_path, threads=1))
+    assert not jobs[0].folder(tmp_path).exists()
+
+
+def test_a_sweep_that_is_left_lets_go_of_its_folder(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    job = jobs_of(tiny, 1)[0]
+    events = sweep([job], digits, tmp_path, threads=1)
     until_first_epoch(events)
-    with pytest.raises(RunError, match="another process"), RunWriter(run_folder(tmp_path, "tiny", "base", 0)):
+    with pytest.raises(RunError, match="held by process"), RunWriter(job.folder(tmp_path)):
         pass
-    events.close()  # type: ignore[attr-defined]
-    with RunWriter(run_folder(tmp_path, "tiny", "base", 0)) as writer:
+    events.close()
+    with RunWriter(job.folder(tmp_path)) as writer:
         stored = writer.stored()
     assert stored
     assert (stored.status, len(stored.epochs)) == ("training", 1)
 
 
-def test_other_data_sets_a_run_aside_though_network_and_recipe_are_the_same(
-    ladder: Ladder, digits: Dataset, tmp_path: Path
+def test_a_job_that_is_held_is_tried_again_behind_the_others_then_left(
+    tiny: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:
-    list(sweep(jobs(ladder, 0), digits, tmp_path, threads=1))
-    fewer = replace(
-        digits, train_images_NCHW=digits.train_images_NCHW[:700], train_labels_N=digits.train_labels_N[:700]
-    )
-    aside, begun, *_, ended = sweep(jobs(ladder, 0), fewer, tmp_path, threads=1)
-    assert isinstance(aside, RunSetAside)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(ended, RunEnded)
-    assert begun.stored == ()
-    assert [epoch.train_total for epoch in ended.run.epochs] == [700, 700]
-    assert read_run(aside.folder).data == digits.fingerprint
-
-
-def test_a_checkpoint_that_is_missing_starts_the_run_anew(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    events = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    first = until_first_epoch(events)
-    events.close()  # type: ignore[attr-defined]
-    folder = run_folder(tmp_path, "tiny", "base", 0)
-    (folder / "resume.pt").unlink()
-    begun, again, *_ = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(again, EpochEnded)
-    assert begun.stored == ()
-    assert replace(again.epoch, seconds=0.0) == replace(first.epoch, seconds=0.0)
-
-
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    events = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    until_first_epoch(events)
-    events.close()  # type: ignore[attr-defined]
-    folder = run_folder(tmp_path, "tiny", "base", 0)
-    path = folder / "resume.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    epochs = (folder / "epochs.csv").read_bytes()
-    with pytest.raises(RunError, match=r"resume\.pt: damaged, or of another network; remove it and climb again"):
-        list(sweep(jobs(ladder, 0), digits, tmp_path, threads=1))
-    assert (folder / "epochs.csv").read_bytes() == epochs
-    assert read_run(folder).status == "training"
-
-
-def test_a_run_that_cannot_even_begin_again_keeps_its_epochs(ladder: Ladder, digits: Dataset, tmp_path: Path) -> None:
-    events = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    first = until_first_epoch(events)
-    events.close()  # type: ignore[attr-defined]
-    *_, ended = sweep(jobs(ladder, 0), digits, tmp_path, device="vulkan", threads=1)  # which torch is not built for
-    assert isinstance(ended, RunEnded)
-    assert (ended.run.status, ended.run.epochs) == ("failed", (first.epoch,))
-    assert ended.run.reason
-    begun, *_, ended = sweep(jobs(ladder, 0), digits, tmp_path, threads=1)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(ended, RunEnded)
-    assert (len(begun.stored), ended.run.status) == (1, "finished")
+    first, second = jobs_of(tiny, 1)
+    with RunWriter(first.folder(tmp_path), holder=4711):
+        *events, left = sweep([first, second], digits, tmp_path, threads=1)
+    assert [event.job for event in events if not isinstance(event, SweepStarted)] == [second] * 4
+    assert isinstance(left, RunLeft)
+    assert (left.job, left.holder) == (first, 4711)

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from smallprint.spec.errors import NotationError
+from smallprint.spec.errors import NotationError, shown
 
 if TYPE_CHECKING:
     from smallprint.spec.ladder import Ladder, Rung
@@ -25,7 +25,10 @@ Seeds = Annotated[
     int, typer.Option(metavar="N", min=1, max=10_000, help="Train each rung with this many random seeds.")
 ]
 Threads = Annotated[
-    int | None, typer.Option(metavar="N", min=1, max=1024, help="Threads of the training; default: as its size needs.")
+    int | None, typer.Option(metavar="N", min=1, max=1024, help="Threads of each training; default: as its size needs.")
+]
+WorkerCount = Annotated[
+    str, typer.Option("--workers", metavar="N|auto", help="Trainings side by side, a process each; auto: one per core.")
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, or cuda:N.")]
 Clauses = Annotated[
@@ -74,6 +77,19 @@ def input_shape(text: str | None) -> tuple[int, int, int]:
         raise NotationError(f"--input reads channels x height x width, as in 1x28x28, not {text!r}")
     channels, height, width = map(int, found.groups())
     return channels, height, width
+
+
+def worker_count(text: str) -> int | Literal["auto"]:
+    """How many trainings run side by side.
+
+    Raises:
+        NotationError: neither auto nor a number from 1 to 1024.
+    """
+    if text == "auto":
+        return "auto"
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 1024:
+        raise NotationError(f"--workers is auto or a number from 1 to 1024, not {shown(text)}")
+    return int(text)
 
 
 def check_device(device: str) -> None:

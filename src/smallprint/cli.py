@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +26,16 @@ from smallprint.arguments import (
     Runs,
     Seeds,
     Threads,
+    WorkerCount,
     check_device,
     choose,
     input_shape,
     rungs_at,
     split_place,
+    worker_count,
 )
 from smallprint.spec.dataset import DATASETS
-from smallprint.spec.errors import DataError, NotationError, SmallprintError
+from smallprint.spec.errors import DataError, NotationError, RunError, SmallprintError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -93,6 +98,7 @@ def climb(
     seeds: Seeds = 1,
     runs: Runs = Path("runs"),
     data: Data = None,
+    workers: WorkerCount = "auto",
     threads: Threads = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -101,6 +107,7 @@ def climb(
 
     Without a ladder: 'progressive' on MNIST, or the embedded 'digits' where MNIST cannot be had.
     """
+    crew = worker_count(workers)
     check_device(device)
     if ladder is None:
         chosen, dataset = _first_ladder(data)
@@ -112,10 +119,14 @@ def climb(
     from smallprint.watch import Watch
 
     names = [one.name for one in rungs]
-    events = start(chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads)
+    events = start(
+        chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew
+    )
+    watch = Watch(chosen, rungs, seeds, _console(stderr=as_json))
     try:
-        results = Watch(chosen, rungs, seeds, _console(stderr=as_json)).show(events)
-        html, markdown = _write_report(chosen, runs, runs / chosen.name, dataset)
+        with _heeding_sigterm(), closing(events):
+            results = watch.show(events)
+            html, markdown = _write_report(chosen, runs, runs / chosen.name, dataset)
     except KeyboardInterrupt:
         typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -125,6 +136,8 @@ def climb(
         _print_json({**ladder_document(chosen, results), "report": [str(html), str(markdown)]})
     else:
         typer.echo(f"\nreport: {html}\n        {markdown}")
+    if left := watch.what_is_left():
+        raise RunError(left)
 
 
 @app.command()
@@ -258,20 +271,19 @@ def report(
     from smallprint.results.assessment import assess_stored
     from smallprint.results.runs import write_whole
     from smallprint.spec.ladder import read_ladder
-    from smallprint.views.documents import record_document
+    from smallprint.views.documents import climb_commands, ladder_document, record_document, record_text
 
     read = read_ladder(ladder)
     dataset = _load_if_here(read.dataset, data)
     html, markdown = _write_report(read, runs, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
+    results = assess_stored(read, runs)
     if record:
-        results = [result for result in assess_stored(read, runs) if result.runs]
-        seeds = max((len(result.runs) for result in results), default=1)
-        document = record_document(read, results, f"smallprint climb {shlex.quote(ladder)} --seeds {seeds}")
-        write_whole(record, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+        document = record_document(read, results, climb_commands(ladder, read, results))
+        write_whole(record, record_text(document).encode())
         written.append(str(record))
     if as_json:
-        _print_json({"written": written})
+        _print_json({**ladder_document(read, results), "written": written})
     else:
         typer.echo("\n".join(written))
 
@@ -353,6 +365,16 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         typer.echo(f"{key:>12}: {'none' if shown is None else shown}")
     if findings["mnist"] is None:
         typer.echo("\nMNIST is not here yet: 'smallprint data mnist' fetches it, or say --data FOLDER.")
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is under way as Ctrl-C does: tidily."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _first_ladder(data: Path | None) -> tuple[Ladder, Dataset]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from heapq import heapreplace
 from pathlib import Path
 
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run
 from smallprint.spec.ladder import Ladder, Rung, read_ladder
-from smallprint.sweep import EpochEnded, Job, RunEnded, RunStarted, SweepEvent, sweep
+from smallprint.sweep import SweepEvent, SweepStarted, Workers, sweep
 from smallprint.training.data import Dataset, load_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungStarted:
-    """A rung's seeds are about to be trained."""
+    """The first of a rung's seeds is about to be trained, or found trained."""
 
     rung: Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungJudged:
-    """All seeds of a rung have ended."""
+    """All seeds of a rung have ended, whatever others are still in training."""
 
     result: RungResult
 
@@ -39,30 +42,42 @@ def climb(
     dataset: Dataset | None = None,
     device: str = "cpu",
     threads: int | None = None,
-) -> Iterator[ClimbEvent]:
+    workers: Workers = 1,
+) -> Generator[ClimbEvent, None, None]:
     """Train the rungs of a ladder with seeds 0 to `seeds` - 1 each, judge each, and report on the way.
 
     `rungs` names the rungs to train (default: all). Runs are stored under `runs`; what is stored is not trained again.
+    With `workers` (a number, or "auto" for one per core) that many trainings run side by side, each in a process of
+    its own; rungs then overlap, and each is judged when its last seed has ended. `smallprint.sweep.sweep` says more.
 
     Raises:
         LadderError: a ladder with faults, or a rung it does not have.
         DataError: its data set cannot be had.
-        RunError: a run folder that is held by another process, damaged or cannot be written.
+        RunError: a run folder that is damaged or cannot be written.
     """
     if not isinstance(ladder, Ladder):
         ladder = read_ladder(ladder)
     named = [ladder.rung(name) for name in rungs]
     chosen = [rung for rung in ladder.rungs if rung in named or not named]
     dataset = dataset or load_dataset(ladder.dataset)
-    for rung in chosen:
-        yield RungStarted(rung=rung)
-        ended: list[Run] = []
-        jobs = [Job(ladder=ladder, rung=rung, seed=seed) for seed in range(seeds)]
-        for event in sweep(jobs, dataset, Path(runs), device=device, threads=threads):
-            if isinstance(event, RunEnded):
-                ended.append(event.run)
+    jobs = [Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in range(seeds)]
+    to_come = {rung.name: seeds for rung in chosen}  # seeds that have not ended
+    ended: dict[str, list[Run]] = {}  # by rung; it is there from the rung's first event on
+    with closing(sweep(jobs, dataset, Path(runs), device=device, threads=threads, workers=workers)) as events:
+        for event in events:
+            if isinstance(event, SweepStarted):
+                yield event
+                continue
+            rung = event.job.rung
+            if rung.name not in ended:
+                ended[rung.name] = []
+                yield RungStarted(rung=rung)
             yield event
-        yield RungJudged(result=assess(ladder, rung, ended))
+            if isinstance(event, RunEnded):
+                ended[rung.name].append(event.run)
+            to_come[rung.name] -= isinstance(event, RunEnded | RunLeft)
+            if not to_come[rung.name]:
+                yield RungJudged(result=assess(ladder, rung, sorted(ended[rung.name], key=lambda run: run.seed)))
 
 
 class Pace:
@@ -73,21 +88,33 @@ class Pace:
 
     def __init__(self, ladder: Ladder, rungs: Sequence[Rung], seeds: int) -> None:
         self._macs = {rung.name: max(1, ladder.trace(rung).macs) for rung in rungs}
-        self._left = {(rung.name, seed): rung.recipe.epochs for rung in rungs for seed in range(seeds)}
+        self._left = {(rung.name, seed): rung.recipe.epochs for rung in rungs for seed in range(seeds)}  # epochs
         self._all = sum(self._left.values())
+        self._running: set[tuple[str, int]] = set()
+        self._workers = 1
         self._seconds = 0.0
         self._work = 0.0  # multiply-adds of the epochs those seconds went into
 
     def note(self, event: ClimbEvent) -> None:
         """Take an event into account."""
+        if isinstance(event, SweepStarted):
+            self._workers = event.workers
+            left = {(job.rung.name, job.seed) for job in event.left}
+            self._left = {run: epochs if run in left else 0 for run, epochs in self._left.items()}
+        elif isinstance(event, RunStarted | EpochEnded | RunEnded | RunLeft):
+            self._note(event, (event.job.rung.name, event.job.seed))
+
+    def _note(self, event: RunStarted | EpochEnded | RunEnded | RunLeft, run: tuple[str, int]) -> None:
         if isinstance(event, RunStarted):
-            self._left[event.job.rung.name, event.job.seed] -= len(event.stored)
+            self._running.add(run)
+            self._left[run] -= len(event.stored)
         elif isinstance(event, EpochEnded):
-            self._left[event.job.rung.name, event.job.seed] -= 1
+            self._left[run] -= 1
             self._seconds += event.epoch.seconds
-            self._work += self._macs[event.job.rung.name]
-        elif isinstance(event, RunEnded):
-            self._left[event.job.rung.name, event.job.seed] = 0
+            self._work += self._macs[run[0]]
+        else:
+            self._running.discard(run)
+            self._left[run] = 0
 
     @property
     def share_done(self) -> float:
@@ -99,5 +126,7 @@ class Pace:
         """Estimate for the whole climb; None before the first epoch has ended."""
         if not self._work:
             return None
-        work = sum(epochs * self._macs[rung] for (rung, _), epochs in self._left.items())
-        return work * self._seconds / self._work
+        busy = [0.0] * self._workers  # multiply-adds that each worker still has to do
+        for run in sorted(self._left, key=lambda run: run not in self._running):  # then in the order they are begun
+            heapreplace(busy, busy[0] + self._left[run] * self._macs[run[0]])
+        return max(busy) * self._seconds / self._work

@@ -1,79 +1,208 @@
-"""A climb as it is watched: a line per epoch, a live bar, judgements."""
+"""A climb as it is watched: a line per epoch or per training, a live bar, judgements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunSetAside, RunStarted
 from smallprint.results.assessment import RungResult
+from smallprint.results.runs import Epoch
 from smallprint.spec.ladder import Ladder, Rung
-from smallprint.sweep import EpochEnded, RunEnded, RunSetAside, RunStarted
+from smallprint.sweep import SweepStarted
 from smallprint.views import terminal
+
+_BESIDES = 7  # lines of the screen that are not for running trainings
 
 
 class Watch:
-    """Writes a climb to a console: to a terminal with a live bar under the lines, to a log without."""
+    """Writes a climb to a console: to a terminal with a live bar under the lines, to a log without.
+
+    One training at a time: its epochs are a table that grows under its rung's heading. Several side by side: on a
+    terminal each has a line above the bar, in a log each epoch's line says whose it is; a rung's heading stands above
+    its judgement.
+    """
 
     def __init__(self, ladder: Ladder, rungs: Sequence[Rung], seeds: int, console: Console) -> None:
         self.ladder = ladder
         self.rungs = rungs
-        self.pace = Pace(ladder, self.rungs, seeds)
         self.console = console
-        self.doing = ladder.name
+        self.left: list[RunLeft] = []  # jobs that could not be trained
+        self._pace = Pace(ladder, rungs, seeds)
+        self._many = False  # trainings run side by side
+        self._left: set[tuple[str, int]] = set()  # rung and seed of what is not trained yet
+        self._to_train = 0  # how many they were
+        self._headed: Rung | None = None  # whose heading stands above
+        self._in_table = False  # the last line was a row
+        self._running: dict[tuple[str, int], tuple[Job, tuple[Epoch, ...]]] = {}
 
     def show(self, events: Iterable[ClimbEvent]) -> list[RungResult]:
-        """Write what happens; return every rung's result."""
+        """Write what happens; return every rung's result, in the ladder's order."""
         results = []
-        left = _TimeLeft()
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None), left)
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
-            task = bar.add_task(self.doing, total=1.0)
+        with _LiveBar(self.console, self._doing) as bar:
             self.console.print(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
             for event in events:
-                self.pace.note(event)
+                self._pace.note(event)
+                self._keep_track(event)
                 self._tell(event)
-                left.set(self.pace.seconds_left)
-                bar.update(task, completed=self.pace.share_done, description=self.doing)
+                bar.show(self._doing, self._pace, self._screen())
                 if isinstance(event, RungJudged):
                     results.append(event.result)
+        results.sort(key=lambda result: self.rungs.index(result.rung))
         if len(results) > 1:
-            self.console.print("", terminal.summary_table(self.ladder, results), sep="\n", soft_wrap=True)
+            self._block("", terminal.summary_table(self.ladder, results))
         return results
+
+    def what_is_left(self) -> str:
+        """What became of the jobs that could not be trained, for a person to act on; empty if there are none."""
+        names: dict[str, list[str]] = {}
+        for event in sorted(self.left, key=lambda event: (self.rungs.index(event.job.rung), event.job.seed)):
+            who = f"process {event.holder}" if event.holder else "another process"
+            names.setdefault(who if event.held else "", []).append(f"{event.job.rung.name} seed {event.job.seed}")
+        said = [event.reason for event in self.left if not event.held]
+        said += [
+            f"held by {who}: {len(runs)} run{'s' * (len(runs) > 1)} ({', '.join(runs)}); start again when it has ended"
+            for who, runs in names.items()
+            if who
+        ]
+        return "\n".join(said)
+
+    def _keep_track(self, event: ClimbEvent) -> None:
+        """Note which trainings run, and what is left of the climb."""
+        if isinstance(event, SweepStarted):
+            self._many = event.workers > 1
+            self._left = {(job.rung.name, job.seed) for job in event.left}
+            self._to_train = len(event.left)
+        if isinstance(event, RungStarted | RungJudged | SweepStarted):
+            return
+        if isinstance(event, RunLeft):
+            self.left.append(event)
+        run = (event.job.rung.name, event.job.seed)
+        match event:
+            case RunStarted(job=job, stored=stored):
+                self._running[run] = (job, stored)
+            case EpochEnded(job=job, epoch=epoch):
+                self._running[run] = (job, (*self._running[run][1], epoch))
+            case RunEnded() | RunLeft():
+                self._running.pop(run, None)
+                self._left.discard(run)
 
     def _tell(self, event: ClimbEvent) -> None:
         match event:
-            case RungStarted(rung=rung):
-                self.doing = f"{self.ladder.name}:{rung.name}"
-                place, trace = self.rungs.index(rung) + 1, self.ladder.trace(rung)
-                self.console.print(terminal.rung_heading(rung, place, len(self.rungs), trace), soft_wrap=True)
+            case SweepStarted(left=left, workers=workers) if workers > 1:
+                self._line(f"{len(left)} trainings, {workers} at a time")
+            case RungStarted(rung=rung) if not self._many:
+                self._heading(rung)
             case RunSetAside(job=job, folder=folder):
-                self._line(
-                    f"seed {job.seed}: the network, recipe or data has changed; the earlier run is kept in {folder}"
-                )
+                self._of(job, f": the network, recipe or data has changed; the earlier run is kept in {folder}")
             case RunStarted(job=job, stored=stored):
-                self._line(f"seed {job.seed}" + (f", going on behind epoch {len(stored)}" if stored else ""))
-                self._line(terminal.EPOCH_HEADER)
-                for epoch in stored:
-                    self._line(terminal.epoch_line(epoch, job.rung.recipe.epochs, self.pace.seconds_left))
-            case EpochEnded(job=job, epoch=epoch):
-                self._line(terminal.epoch_line(epoch, job.rung.recipe.epochs, self.pace.seconds_left))
-            case RunEnded(run=run, reused=True):
-                self._line(f"seed {run.seed}: trained before, {run.status}")
-            case RunEnded(run=run) if run.reason:
-                self._line(f"seed {run.seed}: {run.status}: {terminal.printable(run.reason)}")
+                self._start(job, stored)
+            case EpochEnded(job=job, epoch=epoch) if not (self._many and self.console.is_terminal):
+                self._row(job, epoch)
+            case RunEnded(job=job, run=run, reused=True):
+                self._of(job, f": trained before, {run.status}")
+            case RunEnded(job=job, run=run) if run.reason:
+                self._of(job, f": {run.status}: {terminal.printable(run.reason)}")
+            case RunLeft(job=job, reason=reason):
+                self._of(job, f": left out: {terminal.printable(reason)}")
             case RungJudged(result=result):
+                self._heading(result.rung)
                 place = self.ladder.rungs.index(result.rung)
                 before = self.ladder.rungs[place - 1].name if place else None
-                self.console.print(terminal.rung_judgement(result, before), soft_wrap=True)
+                self._block(terminal.rung_judgement(result, before))
+
+    @property
+    def _doing(self) -> str:
+        """What stands beside the bar."""
+        if self._many:
+            return f"{self.ladder.name}: {self._to_train - len(self._left)} of {self._to_train} trained"
+        return f"{self.ladder.name}:{self._headed.name}" if self._headed else self.ladder.name
+
+    def _start(self, job: Job, stored: Sequence[Epoch]) -> None:
+        behind = f", going on behind epoch {len(stored)}" if stored else ""
+        if self._many:
+            if behind:
+                self._of(job, behind)
+            return
+        self._of(job, behind)
+        self._names()
+        for epoch in stored:
+            self._row(job, epoch)
+
+    def _heading(self, rung: Rung) -> None:
+        """A rung's heading, unless it stands there."""
+        if rung != self._headed:
+            self._headed = rung
+            place, trace = self.rungs.index(rung) + 1, self.ladder.trace(rung)
+            self._block(terminal.rung_heading(rung, place, len(self.rungs), trace))
+
+    def _row(self, job: Job, epoch: Epoch) -> None:
+        """An epoch's line."""
+        self._names()
+        line = terminal.epoch_line(epoch, job.rung.recipe.epochs, self._pace.seconds_left)
+        self._line(self._whose(job.rung.name, job.seed) + line)
+        self._in_table = True
+
+    def _names(self) -> None:
+        """The names of the columns, unless they stand above."""
+        if not self._in_table:
+            self._line("\n" * self._many + self._whose("rung", "seed") + terminal.EPOCH_HEADER)
+            self._in_table = True
+
+    def _whose(self, rung: str, seed: str | int) -> str:
+        widest = max(len("rung"), *(len(rung.name) for rung in self.rungs))
+        return f"{rung:<{widest}}  {seed:>5} " if self._many else ""
+
+    def _of(self, job: Job, said: str) -> None:
+        """A line about a run."""
+        if not self._many:
+            self._heading(job.rung)
+        self._line((f"{job.rung.name} " if self._many else "") + f"seed {job.seed}{said}")
 
     def _line(self, text: str) -> None:
+        self._in_table = False
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _block(self, *what: RenderableType) -> None:
+        self._in_table = False
+        self.console.print(*what, sep="\n", soft_wrap=True)
+
+    def _screen(self) -> Text | None:
+        """The running trainings, as many as the screen has room for."""
+        if not (self._many and self.console.is_terminal and self._running):
+            return None
+        rows = [(job.rung.name, job.seed, job.rung.recipe.epochs, epochs) for job, epochs in self._running.values()]
+        return terminal.running_table(rows, self.ladder.contract.last_epochs, self.console.height - _BESIDES)
+
+
+class _LiveBar(Progress):
+    """The bar of the whole climb, and above it what runs at the moment; nothing where there is no terminal."""
+
+    def __init__(self, console: Console, doing: str) -> None:
+        self._above: Text | None = None
+        self._time_left = _TimeLeft()
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(None), self._time_left)
+        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self.add_task(doing, total=1.0)
+
+    def show(self, doing: str, pace: Pace, above: Text | None) -> None:
+        """Show what is done, by how much and for how long yet."""
+        self._above = above
+        self._time_left.set(pace.seconds_left)
+        self.update(self._task, completed=pace.share_done, description=doing)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What rich draws."""
+        if self._above is not None:
+            yield Text()
+            yield self._above
+        yield self.make_tasks_table(self.tasks)
 
 
 class _TimeLeft(ProgressColumn):

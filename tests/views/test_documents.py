@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,6 +47,63 @@ def test_a_rung_without_runs_has_no_verdict(ladder: Ladder) -> None:
     said = whole(documents.ladder_document(ladder, [assess(ladder, ladder.rungs[1], [])]))["rungs"][0]
     assert (said["runs"], said["verdict"], said["findings"]) == ([], None, [])
     assert said["diff"]["parameters"] == [7704, 7864]
+
+
+def test_a_rung_tells_what_its_source_reported_and_whether_that_keeps_the_contract(ladder: Ladder) -> None:
+    results = [assess(ladder, ladder.rung(name), []) for name in ("steplr-sgd", "steplr-adam")]
+    short, kept = (rung["published"] for rung in whole(documents.ladder_document(ladder, results))["rungs"])
+    assert (short["parameters"], short["best_train"], short["best_test"], short["kept"]) == (7864, 99.3, 99.4, False)
+    assert (len(short["train"]), short["test"][-1]) == (15, 99.4)
+    assert short["clauses"][0] == {
+        "name": "accuracy",
+        "kept": False,
+        "margin": -6,
+        "text": "epoch 11 had 9,934 of 10,000, 6 short (3 of the last 5 epochs short)",
+    }
+    assert kept["kept"] is True
+    bare = replace(ladder, rungs=(replace(ladder.rungs[0], published=None),))
+    assert documents.ladder_document(bare, [assess(bare, bare.rungs[0], [])])["rungs"][0]["published"] is None
+
+
+def test_a_record_keeps_rungs_that_were_measured_and_runs_that_are_no_longer_in_training(
+    ladder: Ladder, fabricate: Fabricate
+) -> None:
+    first, second, third = ladder.rungs[:3]
+    training = fabricate(ladder, first, 2, status="training", epochs=4)
+    results = [
+        assess(ladder, first, [fabricate(ladder, first, 0), fabricate(ladder, first, 1), training]),
+        assess(ladder, second, []),
+        assess(ladder, third, [fabricate(ladder, third, seed) for seed in (0, 1)]),
+        assess(ladder, ladder.rungs[3], [replace(training, rung=ladder.rungs[3].name)]),
+    ]
+    said = whole(documents.record_document(ladder, results, "how"))
+    assert [(rung["name"], [run["seed"] for run in rung["runs"]]) for rung in said["rungs"]] == [
+        ("base", [0, 1]),
+        ("dropout", [0, 1]),
+    ]
+    assert said["made_with"]["command"] == "how"
+    command = "smallprint climb progressive --rung base --rung dropout --seeds 2"
+    assert documents.climb_commands("progressive", ladder, results) == command
+
+
+def test_rungs_with_other_numbers_of_seeds_have_commands_of_their_own(ladder: Ladder, fabricate: Fabricate) -> None:
+    short = replace(ladder, rungs=ladder.rungs[:2])
+    results = [assess(short, rung, [fabricate(short, rung, seed) for seed in range(3)]) for rung in short.rungs]
+    assert documents.climb_commands("my ladder.toml", short, results) == "smallprint climb 'my ladder.toml' --seeds 3"
+    fewer = [results[0], assess(short, short.rungs[1], results[1].runs[:1])]
+    assert documents.climb_commands("short", short, fewer) == (
+        "smallprint climb short --rung base --seeds 3 && smallprint climb short --rung batchnorm --seeds 1"
+    )
+
+
+def test_a_record_has_an_epoch_on_each_line_and_reads_back_the_same(ladder: Ladder, fabricate: Fabricate) -> None:
+    rung = ladder.rungs[0]
+    lost = replace(fabricate(ladder, rung, 1, status="diverged", epochs=2), reason='a "{brace}"')
+    said = documents.record_document(ladder, [assess(ladder, rung, [fabricate(ladder, rung, 0), lost])], "how")
+    text = documents.record_text(said)
+    assert json.loads(text) == said
+    epochs = [line.strip().rstrip(",") for line in text.splitlines() if '"epoch"' in line]
+    assert [set(json.loads(line)) for line in epochs] == 17 * [set(said["rungs"][0]["runs"][0]["epochs"][0])]
 
 
 def test_a_verdict_keeps_its_interval_and_every_clause(ladder: Ladder, fabricate: Fabricate) -> None:

@@ -5,6 +5,7 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 
 from smallprint.results.runs import Arrays, Run
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Ladder, Published, Rung
+from smallprint.spec.ladder import Ladder, Published, Rung, read_ladder, shipped
 from smallprint.views import plots
+from smallprint.views.canvas import canvas
 from smallprint.views.plots import Pictures
 
 Fabricate = Callable[..., Run]
@@ -79,7 +81,7 @@ def test_curves_are_what_the_epochs_measured_and_nothing_where_there_is_none(
     assert found.seeds == (0, 1, 2)
     assert found.finished == (True, True, False)
     assert rung.published
-    assert found.published == rung.published.test
+    assert (found.published, found.published_train) == (rung.published.test, rung.published.train)
     for row, run in enumerate(runs):
         for column in range(15):
             epoch = run.epochs[column] if column < len(run.epochs) else None
@@ -155,6 +157,27 @@ def test_a_ladder_from_hundreds_to_millions_of_parameters_has_a_logarithmic_axis
 ) -> None:
     picture = plots.ladder_picture(ladder.contract, [(rung, 900, runs), (rung, 6_000_000, runs[:1])])
     assert {"1,000", "1,000,000"} <= texts(plots.draw_ladder(picture))
+
+
+@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("width", [360, 820])
+def test_rungs_of_nearly_the_same_size_stand_apart_in_order_and_on_their_side_of_the_limit(
+    name: str, width: int
+) -> None:
+    ladder = read_ladder(name)
+    sizes = [ladder.trace(rung).parameters for rung in ladder.rungs]
+    assert ladder.contract.parameters
+    limit = ladder.contract.parameters.nearest_whole()
+    with canvas(width, 300, left=46, right=100) as (_, axes):
+        places = plots._places(axes, sizes, limit, 13)
+        edge = float(axes.transData.transform((limit, 0))[0])
+        left, right = axes.bbox.x0, axes.bbox.x1
+    order = sorted(range(len(sizes)), key=lambda rung: places[rung])
+    assert [sizes[rung] for rung in order] == sorted(sizes)
+    assert all(places[after] - places[before] > 13 - 1e-6 for before, after in pairwise(order))
+    assert all((place < edge) == (size <= limit) for place, size in zip(places, sizes, strict=True))
+    assert left < places[order[0]]
+    assert places[order[-1]] < right
 
 
 def test_a_ladder_without_limit_without_runs_or_with_no_error_is_drawn(

@@ -18,7 +18,7 @@ from smallprint.results.assessment import RungResult, assess
 from smallprint.results.diagnosis import Finding
 from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Ladder, Published
+from smallprint.spec.ladder import Ladder, Published, read_ladder, shipped
 from smallprint.spec.recipe import Recipe
 from smallprint.views.plots import Pictures
 from smallprint.views.report import summarise, write_report
@@ -106,7 +106,7 @@ def test_every_clause_of_every_seed_and_the_verdict_stand_there_word_by_word(
 
 
 def test_a_clause_that_all_seeds_share_is_said_once(written: tuple[str, str]) -> None:
-    section = written[1].split("## 2. ")[1].split("## 3. ")[0]
+    section = written[1].split("## 2. ")[1].split("the published run")[0]
     assert section.count("parameters kept") == 1
     assert section.count("accuracy ") >= 3
 
@@ -152,7 +152,7 @@ def test_the_row_of_a_rung_shows_its_numbers(results: list[RungResult], written:
     low, high = (100 * bound for bound in verdict.interval)
     assert cells[2:] == [
         "7,864", "1,045,312", f"{found.mean:.2f}%", f"{found.sd:.3f}", "3", "99.12%", f"{found.best_test:.2f}%",
-        "99.31%", verdict.outcome, f"{verdict.passed} of 3, {low:.1f} to {high:.1f}%",
+        "99.31%", verdict.outcome, f"{verdict.passed} of 3, {low:.1f} to {high:.1f}%", "broken",
     ]  # fmt: skip
 
 
@@ -167,7 +167,8 @@ def test_a_rung_without_runs_is_not_measured_and_its_size_is_known_all_the_same(
 def test_a_run_that_has_not_ended_counts_for_nothing_and_says_how_far_it_is(
     ladder: Ladder, tmp_path: Path, fabricate: Fabricate
 ) -> None:
-    rung = ladder.rungs[1]
+    rung = replace(ladder.rungs[1], published=None)
+    ladder = replace(ladder, rungs=(rung,))
     running = fabricate(ladder, rung, 0, status="training", epochs=7)
     broken = replace(fabricate(ladder, rung, 1, status="failed", epochs=2), reason="out of memory")
     for path in write_report(ladder, [assess(ladder, rung, [running, broken])], tmp_path):
@@ -206,6 +207,44 @@ def test_what_changed_since_the_rung_before_is_shown(written: tuple[str, str]) -
 def test_what_was_published_stands_beside_ours(written: tuple[str, str]) -> None:
     assert "The source: Its first epoch did not learn: no batch norm, and a small learning rate." in written[1]
     assert "| best train epoch | – | 98.63% |" in written[1]  # noqa: RUF001
+
+
+def test_every_rung_says_whether_its_published_run_kept_the_contract_and_how_many_of_ours_do(
+    ladder: Ladder, tmp_path: Path, fabricate: Fabricate
+) -> None:
+    kept, known = ladder.rung("steplr-adam"), replace(ladder.rungs[0], published=Published(best_test=99.9))
+    changed = replace(ladder, rungs=(known, kept))
+    runs = [fabricate(changed, kept, seed, level=level) for seed, level in enumerate((99.6, 99.1, 99.7))]
+    results = [assess(changed, known, []), assess(changed, kept, runs)]
+    html, markdown = (path.read_text(encoding="utf-8") for path in write_report(changed, results, tmp_path))
+    rows = [line.split(" | ")[-1].strip(" |") for line in markdown.splitlines() if re.match(r"\| [12] \|", line)]
+    assert rows == ["not known", "kept"]
+    assert "| contract | – | not known |" in markdown  # noqa: RUF001
+    assert "| contract | kept by 2 of 3 seeds | kept |" in markdown
+    assert "* the published run: accuracy kept: epoch 12 had 9,943 of 10,000, 3 to spare" in markdown
+    section = Page(html.split('id="rung-2"')[1]).text
+    assert "contract kept by 2 of 3 seeds kept" in section
+    assert "published kept accuracy kept: epoch 12 had 9,943 of 10,000, 3 to spare parameters kept" in section
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_ladder_is_reported_with_its_published_curves_beside_ours(
+    name: str, tmp_path: Path, fabricate: Fabricate
+) -> None:
+    ladder = read_ladder(name)
+    results = [
+        assess(ladder, rung, [fabricate(ladder, rung, seed) for seed in range(3 if number else 0)])
+        for number, rung in enumerate(ladder.rungs)
+    ]
+    _, markdown = write_report(ladder, results, tmp_path)
+    for number, result in enumerate(results, start=1):
+        curve = tmp_path / "report-pictures" / f"{number:02d}-{result.rung.name}-accuracy.svg"
+        assert curve.exists() == (number > 1)
+        if curve.exists():
+            published = bool(result.rung.published and result.rung.published.test)
+            assert (">published<" in curve.read_text(encoding="utf-8")) == published
+    captions = re.findall(r"(?m)^Accuracy, .*mean of 3 seeds, in a band", markdown.read_text(encoding="utf-8"))
+    assert len(captions) == len(results) - 1
 
 
 def test_every_layer_has_its_row(results: list[RungResult], written: tuple[str, str]) -> None:
@@ -251,7 +290,7 @@ def test_no_text_of_a_ladder_becomes_markup_in_markdown(hostile: tuple[str, str]
         if set(after) <= set("|-: "):
             assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", after))
     summary = next(line for line in tables if line.startswith("| 1 |"))
-    assert len(re.findall(r"(?<!\\)\|", summary)) == 13
+    assert len(re.findall(r"(?<!\\)\|", summary)) == 14
 
 
 def test_the_page_needs_nothing_from_outside(written: tuple[str, str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smallprint.results.diagnosis import Finding, diagnose
+from smallprint.results.published import PublishedVerdict, judge_published
 from smallprint.results.runs import Run, read_runs
 from smallprint.results.verdict import Verdict, judge
 from smallprint.spec.contract import Contract
@@ -25,11 +26,13 @@ class RungResult:
     verdict: Verdict | None  # None: not measured
     findings: tuple[Finding, ...]
     diff: RungDiff | None  # to the rung before; None for the first
+    published: PublishedVerdict | None = field(default=None)  # None: the rung has no source
 
 
 def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract | None = None) -> RungResult:
     """Judge and diagnose the runs of a rung, under the ladder's contract or another."""
-    verdict = judge(contract or ladder.contract, runs) if runs else None
+    contract = contract or ladder.contract
+    verdict = judge(contract, runs) if runs else None
     place = ladder.rungs.index(rung)
     return RungResult(
         rung=rung,
@@ -38,6 +41,7 @@ def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract |
         verdict=verdict,
         findings=diagnose(ladder, rung, verdict, runs) if verdict else (),
         diff=diff(ladder, ladder.rungs[place - 1], rung) if place else None,
+        published=judge_published(contract, ladder, rung),
     )
 
 

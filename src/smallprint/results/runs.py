@@ -100,7 +100,7 @@ class Run:
     @property
     def hash(self) -> str:
         """SHA-256 of all that decides this run's numbers: network, recipe, data, seed."""
-        return hashlib.sha256(f"{self.identity} {self.data} {self.seed}".encode()).hexdigest()
+        return run_hash(self.identity, self.data, self.seed)
 
     @property
     def ended(self) -> bool:
@@ -124,6 +124,11 @@ class Run:
         if not {"predicted", "confidence", "loss"} <= answers.keys():
             raise RunError(f"{path}: damaged; {_ADVICE}")
         return answers
+
+
+def run_hash(identity: str, data: str, seed: int) -> str:
+    """SHA-256 of all that decides a run's numbers: those of network and recipe, and of the data; and the seed."""
+    return hashlib.sha256(f"{identity} {data} {seed}".encode()).hexdigest()
 
 
 def run_folder(root: Path, ladder: str, rung: str, seed: int) -> Path:
@@ -166,15 +171,29 @@ def read_runs(root: Path, ladder: str, rung: str, identity: str | None = None) -
     return tuple(sorted((run for run in runs if identity in (None, run.identity)), key=lambda run: run.seed))
 
 
+class HeldError(RunError):
+    """A run folder that another process holds."""
+
+    def __init__(self, folder: Path, holder: int | None) -> None:
+        self.holder = holder  # process to wait for; None: it has not said
+        who = f"process {holder}" if holder else "another process"
+        super().__init__(f"{folder}: held by {who}; start again when it has ended, or choose another --runs")
+
+
 class RunWriter(AbstractContextManager["RunWriter"]):
     """The one process that may write a run folder; every file changes whole or not at all.
 
+    The lock is the system's: it ends with the process that holds it, however that ends. `holder` is the process
+    that others are told to wait for, by default this one.
+
     Raises:
-        RunError: another process holds the folder, or it cannot be written.
+        HeldError: another process holds the folder.
+        RunError: it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, holder: int | None = None) -> None:
         self.folder = folder
+        self._holder = holder or os.getpid()
         self._lock = FileLock(folder / "lock", timeout=0)
 
     def __enter__(self) -> RunWriter:
@@ -182,17 +201,27 @@ class RunWriter(AbstractContextManager["RunWriter"]):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
-            raise RunError(
-                f"{self.folder}: another process is training this run; wait for it, or choose another --runs"
-            ) from None
+            raise HeldError(self.folder, self._signed()) from None
         except OSError as fault:
             raise _unwritable(self.folder, fault) from None
+        self._sign(str(self._holder))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._sign("")
         self._lock.release()  # the lock file stays: removing it could hand the folder to two processes at once
+
+    def _sign(self, text: str) -> None:
+        """Say in the lock file who holds it; a system that lets nobody write there keeps it to itself."""
+        with suppress(OSError):
+            (self.folder / "lock").write_text(text, encoding="ascii")
+
+    def _signed(self) -> int | None:
+        with suppress(OSError, ValueError):
+            return int((self.folder / "lock").read_text(encoding="ascii"))
+        return None
 
     def stored(self) -> Run | None:
         """The run that is here already."""
@@ -218,6 +247,8 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def begin(self, run: Run, rung_text: str) -> None:
         """Start a run's folder."""
+        for file in self.folder.glob(".*.*.*"):  # what a killed process was about to write
+            file.unlink(missing_ok=True)
         if not run.epochs:
             (self.folder / "resume.pt").unlink(missing_ok=True)  # of a run that is gone
         self._write("rung.toml", rung_text.encode())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from smallprint.results.assessment import RungResult
 from smallprint.results.runs import Environment, Epoch, Run
-from smallprint.results.verdict import Verdict
+from smallprint.results.verdict import Clause, Verdict
 from smallprint.spec.contract import Contract
 from smallprint.spec.dataset import DatasetFacts
 from smallprint.spec.ladder import Ladder, RungDiff
@@ -103,13 +106,15 @@ def verdict_document(verdict: Verdict) -> Document:
             {
                 "seed": seed.seed,
                 "kept": seed.kept,
-                "clauses": [
-                    {"name": c.name, "kept": c.kept, "margin": _finite(c.margin), "text": c.text} for c in seed.clauses
-                ],
+                "clauses": _clauses_document(seed.clauses),
             }
             for seed in verdict.seeds
         ],
     }
+
+
+def _clauses_document(clauses: Sequence[Clause]) -> list[Document]:
+    return [{"name": c.name, "kept": c.kept, "margin": _finite(c.margin), "text": c.text} for c in clauses]
 
 
 def ladder_document(ladder: Ladder, results: Sequence[RungResult], contract: Contract | None = None) -> Document:
@@ -124,11 +129,14 @@ def ladder_document(ladder: Ladder, results: Sequence[RungResult], contract: Con
 
 
 def record_document(ladder: Ladder, results: Sequence[RungResult], command: str) -> Document:
-    """A record: the numbers of every run, and all that is needed to repeat them."""
+    """A record: the numbers of every run that is no longer in training, and all that is needed to repeat them.
+
+    A rung without such a run is left out.
+    """
     return {
         "ladder": ladder.name,
         "contract": ladder.contract.clauses(),
-        "made_with": {**_common([run for result in results for run in result.runs]), "command": command},
+        "made_with": {**_common([run for result in results for run in _recorded(result)]), "command": command},
         "rungs": [
             {
                 "name": result.rung.name,
@@ -136,12 +144,44 @@ def record_document(ladder: Ladder, results: Sequence[RungResult], command: str)
                 "recipe": result.rung.recipe.sentences(),
                 "parameters": result.trace.parameters,
                 "macs": result.trace.macs,
-                "runs": [_run_document(run) for run in result.runs],
+                "runs": [_run_document(run) for run in runs],
                 "certificate": None,
             }
             for result in results
+            if (runs := _recorded(result))
         ],
     }
+
+
+def record_text(record: Document) -> str:
+    """A record as its file holds it: an epoch on each line."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r'\{\s+("epoch": [^{}]+?)\s+\}', lambda epoch: f"{{{' '.join(epoch[1].split())}}}", text) + "\n"
+
+
+def climb_commands(place: str, ladder: Ladder, results: Sequence[RungResult]) -> str:
+    """The command that trains these runs again; one for all rungs that have the same number of seeds.
+
+    `place` is what a command line calls the ladder.
+    """
+    rungs_by_seeds: dict[int, list[str]] = {}
+    for result in results:
+        if runs := _recorded(result):
+            rungs_by_seeds.setdefault(1 + max(run.seed for run in runs), []).append(result.rung.name)
+    return " && ".join(
+        shlex.join(["smallprint", "climb", place, *_named(names, ladder), "--seeds", str(seeds)])
+        for seeds, names in rungs_by_seeds.items()
+    )
+
+
+def _recorded(result: RungResult) -> list[Run]:
+    """The runs that a record keeps."""
+    return [run for run in result.runs if run.status != "training"]
+
+
+def _named(names: Sequence[str], ladder: Ladder) -> list[str]:
+    """The options that name these rungs; none for all of a ladder."""
+    return [] if len(names) == len(ladder.rungs) else [word for name in names for word in ("--rung", name)]
 
 
 def _rung_document(result: RungResult) -> Document:
@@ -153,6 +193,21 @@ def _rung_document(result: RungResult) -> Document:
         "verdict": verdict_document(result.verdict) if result.verdict else None,
         "findings": [asdict(finding) for finding in result.findings],
         "diff": diff_document(result.diff) if result.diff else None,
+        "published": _published_document(result),
+    }
+
+
+def _published_document(result: RungResult) -> Document | None:
+    """What the rung's source reported, and what the contract says of it; `kept` is null where that is not known."""
+    published, verdict = result.rung.published, result.published
+    if published is None or verdict is None:
+        return None
+    return {
+        **asdict(published),
+        "train": list(published.train),
+        "test": list(published.test),
+        "kept": verdict.kept,
+        "clauses": _clauses_document(verdict.clauses),
     }
 
 

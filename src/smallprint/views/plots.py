@@ -22,7 +22,7 @@ from smallprint.results.runs import Arrays, Run
 from smallprint.results.verdict import worst_of_last
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Published, Rung
-from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, pixels, short, side_labels, size_axis, svg
+from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, pixels, short, side_labels, size_axis, spread, svg
 
 _FRAME = 20  # times the error that the promise allows: accuracies below leave the frame
 _READABLE = 16  # classes whose counts can be read in a cell
@@ -76,6 +76,7 @@ class Curves:
     train_loss_SE: NDArray[np.float64]  # mean per image
     test_loss_SE: NDArray[np.float64]  # mean per image
     published: tuple[float, ...]  # percent: the source's test curve
+    published_train: tuple[float, ...]  # percent: its train curve
     promise: float  # percent
     last: int  # epochs that the promise covers
     planned: int  # epochs
@@ -156,9 +157,9 @@ def published_worst(published: Published | None, last: int) -> float | None:
 
 def curves(runs: Sequence[Run], contract: Contract, published: Published | None = None) -> Curves:
     """The numbers of a rung's curves."""
-    theirs = published.test if published else ()
-    planned = max((run.planned for run in runs), default=len(theirs))
-    length = max([planned, len(theirs), *(len(run.epochs) for run in runs)])
+    theirs = published or Published()
+    planned = max((run.planned for run in runs), default=len(theirs.test))
+    length = max([planned, len(theirs.test), *(len(run.epochs) for run in runs)])
 
     def table(name: str, scale: float = 1.0) -> NDArray[np.float64]:
         values_SE = np.full((len(runs), length), np.nan)
@@ -173,7 +174,8 @@ def curves(runs: Sequence[Run], contract: Contract, published: Published | None 
         test_SE=table("test_accuracy", 100),
         train_loss_SE=table("train_loss"),
         test_loss_SE=table("test_loss"),
-        published=theirs,
+        published=theirs.test,
+        published_train=theirs.train,
         promise=float(contract.accuracy.value),
         last=contract.last_epochs,
         planned=planned,
@@ -219,7 +221,7 @@ def worst_images(answers: Arrays, pictures: Pictures, *, most: int = 24) -> Wors
 def draw_ladder(picture: LadderPicture, *, width: int = 720) -> str:
     """Every rung as a numbered dot (mean over seeds) with a whisker (lowest to highest); hollow: published.
 
-    Rungs of the same size stand side by side.
+    Rungs of nearly the same size stand side by side.
     """
     room, step = (150, 16) if width >= 560 else (100, 13)
     height = min(380, width * 9 // 10)
@@ -228,10 +230,9 @@ def draw_ladder(picture: LadderPicture, *, width: int = 720) -> str:
         scale = AccuracyScale(picture.images)
         values = [value for point in shown for value in (*point.worst, point.published) if value is not None]
         scale.set_up(axes, values, picture.promise)
-        nudges = _nudges(shown, step)
-        size_axis(axes, [*(point.parameters for point in shown)], picture.limit, pad=20 + max([0.0, *nudges]))
+        places = _places(axes, [point.parameters for point in shown], picture.limit, step)
         _corner(axes, picture, scale)
-        dots = [_dot(axes, point, nudge, scale) for point, nudge in zip(shown, nudges, strict=True)]
+        dots = [_dot(axes, point, place, scale) for point, place in zip(shown, places, strict=True)]
         names = [f"{point.number}  {short(point.name, room // 8)}" for point in shown]
         labels = [(height, name, PALETTE["ink"]) for (_, height), name in zip(dots, names, strict=True)]
         side_labels(axes, labels, offset=14, leaders=[x for x, _ in dots])
@@ -251,10 +252,11 @@ def draw_accuracy(curves: Curves, *, width: int = 360) -> str:
         axes.axhline(scale(curves.promise), color=PALETTE["accent"], lw=0.7, dashes=(1, 2.5))
         axes.plot([start, start + curves.last], 2 * [scale(curves.promise)], color=PALETTE["accent"], lw=1.6)
         labels = [(scale(curves.promise), "promised", PALETTE["accent"])]
+        for theirs, colour in ((curves.published_train, PALETTE["muted"]), (curves.published, PALETTE["ink"])):
+            heights = scale.of(np.array(theirs))
+            axes.plot(range(1, len(heights) + 1), heights, color=colour, lw=0.9, dashes=(4, 2.5))
         if curves.published:
-            heights = scale.of(np.array(curves.published))
-            axes.plot(range(1, len(heights) + 1), heights, color=PALETTE["ink"], lw=0.9, dashes=(4, 2.5))
-            labels.append((heights[-1], "published", PALETTE["ink"]))
+            labels.append((scale(curves.published[-1]), "published", PALETTE["ink"]))
         labels += _lines(axes, curves, "train", curves.train_SE, scale.of, digits=".2f")
         labels += _lines(axes, curves, "test", curves.test_SE, scale.of, digits=".2f")
         side_labels(axes, labels)
@@ -369,10 +371,29 @@ def sample_sheet(pictures: Pictures, per_class: int) -> bytes:
         return sheet.getvalue()
 
 
-def _nudges(points: Sequence[LadderPoint], step: float) -> list[float]:
-    """Pixels by which each point stands aside, so that rungs of the same size do not hide each other."""
-    sizes = [point.parameters for point in points]
-    return [step * (sizes[:place].count(size) - (sizes.count(size) - 1) / 2) for place, size in enumerate(sizes)]
+def _places(axes: Axes, sizes: Sequence[int], limit: int | None, step: float) -> list[float]:
+    """Set the size axis up; where each rung stands along it, in pixels.
+
+    Neighbours are `step` apart, so that rungs of nearly the same size do not hide each other, in the order of their
+    sizes, and none leaves its side of the limit.
+    """
+    places: list[float] = []
+    pad = 20.0
+    for _ in range(2):  # the second time with room for those that the first has moved outside
+        size_axis(axes, sizes, limit, pad=pad)
+        pixels = [float(axes.transData.transform((size, 0))[0]) for size in [*sizes, limit or max(sizes, default=1)]]
+        places, edge = spread(pixels[:-1], step), pixels[-1]
+        order = sorted(range(len(sizes)), key=lambda rung: places[rung])
+        inside, beyond = edge - 5, edge + 5
+        for rung in [rung for rung in reversed(order) if limit and sizes[rung] <= limit]:
+            places[rung] = min(places[rung], inside)
+            inside = places[rung] - step
+        for rung in [rung for rung in order if limit and sizes[rung] > limit]:
+            places[rung] = max(places[rung], beyond)
+            beyond = places[rung] + step
+        box = axes.bbox
+        pad += max([0.0, *(max(box.x0 + 12 - place, place - box.x1 + 12) for place in places)])
+    return places
 
 
 def _corner(axes: Axes, picture: LadderPicture, scale: AccuracyScale) -> None:
@@ -381,15 +402,15 @@ def _corner(axes: Axes, picture: LadderPicture, scale: AccuracyScale) -> None:
     bottom, limit = scale(picture.promise), picture.limit or right
     axes.fill_between([left, limit], bottom, top, color=PALETTE["accent"], alpha=0.10, lw=0)
     axes.plot([left, limit, limit], [bottom, bottom, top], color=PALETTE["accent"], lw=0.9)
-    axes.annotate(
-        "the contract is kept here", (left, top), (7, -12), textcoords="offset points", color=PALETTE["accent"]
-    )
+    words = "the contract is kept here"
+    wide = axes.transData.transform((limit, 0))[0] - axes.bbox.x0 > 6.5 * len(words)
+    at, words = (left, words) if wide else (limit, f"← {words}")
+    axes.annotate(words, (at, top), (7, -12), textcoords="offset points", color=PALETTE["accent"])
 
 
-def _dot(axes: Axes, point: LadderPoint, nudge: float, scale: AccuracyScale) -> tuple[float, float]:
-    """One rung: whisker, dot and number, and the published value beside it; returns where it stands."""
-    place = axes.transData.transform((point.parameters, 0))
-    x = float(axes.transData.inverted().transform((place[0] + nudge, place[1]))[0])
+def _dot(axes: Axes, point: LadderPoint, place: float, scale: AccuracyScale) -> tuple[float, float]:
+    """One rung at `place` pixels: whisker, dot and number, and the published value; returns where it stands."""
+    x = float(axes.transData.inverted().transform((place, 0))[0])
     height = scale((point.published or 0.0) if point.mean is None else point.mean)
     if point.published is not None:
         axes.plot(x, scale(point.published), "o", ms=5.5, mfc=PALETTE["paper"], mec=PALETTE["muted"], mew=1)
@@ -404,7 +425,7 @@ def _in_frame(curves: Curves) -> list[float]:
     """The accuracies that set the frame: all that are judged, and the earlier ones unless they would flatten those."""
     judged = slice(curves.planned - curves.last, None)
     kept = [*curves.test_SE[list(curves.finished), judged].flat, *curves.train_SE[list(curves.finished), judged].flat]
-    rest = [*curves.test_SE.flat, *curves.train_SE.flat, *curves.published]
+    rest = [*curves.test_SE.flat, *curves.train_SE.flat, *curves.published, *curves.published_train]
     lowest = 100 - _FRAME * max(100 - curves.promise, 0.1)
     return [value for value in kept if np.isfinite(value)] + [value for value in rest if value >= lowest]
 

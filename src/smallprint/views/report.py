@@ -94,6 +94,14 @@ class _Section:
         low, high = (f"{100 * bound:.1f}" for bound in verdict.interval)
         return f"{verdict.passed} of {verdict.of}, {low} to {high}%"
 
+    @property
+    def seeds_that_keep(self) -> str:
+        """How many of our seeds keep the contract, in words."""
+        verdict = self.result.verdict
+        if not (self.summary.ended and verdict):
+            return _NONE
+        return f"kept by {verdict.passed} of {verdict.of} {'seed' if verdict.of == 1 else 'seeds'}"
+
 
 def write_report(
     ladder: Ladder,
@@ -209,7 +217,7 @@ def _overview(contract: Contract, results: Sequence[RungResult]) -> _Figure | No
         caption=(
             "Each dot is a rung: the mean over its seeds, with a whisker from the lowest to the highest seed. "
             + ("Hollow dots are published values. " if hollow else "")
-            + "The accuracy axis is logarithmic in the error. Rungs of the same size stand side by side."
+            + "The accuracy axis is logarithmic in the error. Rungs of nearly the same size stand side by side."
         ),
         svg=plots.draw_ladder(picture, width=_WIDE),
         narrow=plots.draw_ladder(picture, width=_NARROW),
@@ -227,7 +235,7 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
         lines = "One seed." if len(summary.ended) == 1 else f"{len(summary.ended)} seeds."
     stopped = len(summary.ended) - summary.finished
     lines += f" A cross: a seed whose loss was no longer a number ({stopped})." if stopped else ""
-    dashed = " Dashed: the published test curve." if curves.published else ""
+    dashed = " Dashed: as published, test dark and train grey." if curves.published else ""
     last = "the last epoch" if curves.last == 1 else f"the last {curves.last} epochs"
     return (
         _Figure(

@@ -32,6 +32,20 @@ def epoch_line(epoch: Epoch, planned: int, seconds_left: float | None) -> str:
     )
 
 
+def running_table(running: Sequence[tuple[str, int, int, Sequence[Epoch]]], last: int, most: int) -> Text:
+    """A line per running training, from its rung, seed, planned epochs and those that have ended; at most so many."""
+    rows = []
+    for rung, seed, planned, epochs in running[: max(1, most)]:
+        shown = [f"{100 * epochs[-1].test_accuracy:.2f}", f"{100 * min(e.test_accuracy for e in epochs[-last:]):.2f}",
+                 f"{epochs[-1].seconds:.1f}"] if epochs else ["", "", ""]  # fmt: skip
+        rows.append((rung, str(seed), f"{len(epochs)}/{planned}", *shown))
+    table = _aligned(rows, left=(0,), header=("rung", "seed", "epoch", "test %", f"worst of last {last} %", "seconds"))
+    if len(running) > len(rows):
+        table.append(f"\n... and {len(running) - len(rows)} more", "dim")
+    table.no_wrap, table.overflow = True, "ellipsis"
+    return table
+
+
 def duration(seconds: float | None) -> str:
     """Time as a person says it: 48s, 3:07, 1:02:30, 12 days."""
     if seconds is None:

@@ -1,0 +1,55 @@
+"""A worker: a process that trains one job after the other for its parent."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
+
+from smallprint.jobs.job import Job, JobEvent, Terms, reason_of, train
+from smallprint.jobs.shared import SharedDataset
+from smallprint.spec.errors import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What keeps a worker from its job, other than the training itself."""
+
+    reason: str
+    for_all: bool  # no other job could be kept either
+
+
+Message = JobEvent | Trouble
+
+
+def work(line: Connection, shared: SharedDataset, terms: Terms) -> None:
+    """Train the jobs that come down the line, telling it every event; ends when the line is cut, in mid-epoch too.
+
+    Whatever is written in that moment is whole or not there at all, so nothing has to be tidied up.
+    """
+    jobs: SimpleQueue[Job] = SimpleQueue()
+    Thread(target=_listen, args=(line, jobs), daemon=True).start()
+    dataset = shared.open()
+    with suppress(OSError):  # nobody listens any more
+        while True:
+            try:
+                for event in train(jobs.get(), dataset, terms):
+                    line.send(event)
+            except RunError as fault:
+                line.send(Trouble(reason=str(fault), for_all=True))
+            except ConnectionError:
+                raise
+            except Exception as fault:
+                line.send(Trouble(reason=reason_of(fault), for_all=False))
+    os._exit(0)
+
+
+def _listen(line: Connection, jobs: SimpleQueue[Job]) -> None:
+    try:
+        while True:
+            jobs.put(line.recv())
+    finally:
+        os._exit(0)  # the parent is gone, or has no more to do

@@ -1,0 +1,257 @@
+"""One training in its folder: stored, reused, resumed, failed, held."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import smallprint
+from smallprint.jobs.job import (
+    Backlog,
+    EpochEnded,
+    Job,
+    RunEnded,
+    RunLeft,
+    RunSetAside,
+    RunStarted,
+    Terms,
+    give_up,
+    stored_whole,
+    train,
+)
+from smallprint.results.runs import RunWriter, read_run
+from smallprint.spec.errors import RunError
+from smallprint.spec.ladder import Ladder
+from smallprint.training.data import Dataset
+from smallprint.training.trainer import Trainer
+
+
+@pytest.fixture
+def job(tiny: Ladder) -> Job:
+    return Job(ladder=tiny, rung=tiny.rungs[0], seed=0)
+
+
+@pytest.fixture
+def terms(tmp_path: Path) -> Terms:
+    return Terms(root=tmp_path, device="cpu", threads=1, holder=os.getpid())
+
+
+def trained(job: Job, digits: Dataset, terms: Terms) -> RunEnded:
+    *_, ended = train(job, digits, terms)
+    assert isinstance(ended, RunEnded)
+    return ended
+
+
+def interrupted(job: Job, digits: Dataset, terms: Terms) -> EpochEnded:
+    """Train one epoch and go."""
+    events = train(job, digits, terms)
+    first = next(event for event in events if isinstance(event, EpochEnded))
+    events.close()  # type: ignore[attr-defined]
+    return first
+
+
+def test_every_epoch_is_stored_before_it_is_reported(job: Job, digits: Dataset, terms: Terms) -> None:
+    for event in train(job, digits, terms):
+        if isinstance(event, EpochEnded):
+            stored = read_run(job.folder(terms.root))
+            assert stored.epochs[-1] == event.epoch
+            assert stored.status == "training"
+    assert read_run(job.folder(terms.root)).status == "finished"
+
+
+def test_a_run_says_where_it_was_trained(job: Job, digits: Dataset, terms: Terms) -> None:
+    run = trained(job, digits, terms).run
+    assert run == read_run(job.folder(terms.root))
+    assert run.data == digits.fingerprint
+    assert run.identity == job.ladder.identity(job.rung)
+    assert run.hash == job.hash(digits.fingerprint)
+    environment = run.environment
+    assert (environment.smallprint, environment.device, environment.threads) == (smallprint.__version__, "cpu", 1)
+
+
+def test_without_a_number_of_threads_a_tiny_step_is_not_shared(job: Job, digits: Dataset, terms: Terms) -> None:
+    assert trained(job, digits, replace(terms, threads=None)).run.environment.threads == 1
+
+
+def test_a_run_that_is_stored_whole_is_reused_though_its_folder_is_held(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    assert stored_whole(job, digits.fingerprint, terms.root) is None
+    first = trained(job, digits, terms)
+    assert stored_whole(job, digits.fingerprint, terms.root) == first.run
+    assert stored_whole(job, "0" * 64, terms.root) is None
+    with RunWriter(job.folder(terms.root)):
+        assert list(train(job, digits, terms)) == [RunEnded(job=job, run=first.run, reused=True)]
+
+
+def test_other_data_sets_a_run_aside_though_network_and_recipe_are_the_same(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    trained(job, digits, terms)
+    fewer = replace(
+        digits, train_images_NCHW=digits.train_images_NCHW[:700], train_labels_N=digits.train_labels_N[:700]
+    )
+    aside, begun, *_, ended = train(job, fewer, terms)
+    assert isinstance(aside, RunSetAside)
+    assert isinstance(begun, RunStarted)
+    assert isinstance(ended, RunEnded)
+    assert begun.stored == ()
+    assert [epoch.train_total for epoch in ended.run.epochs] == [700, 700]
+    assert read_run(aside.folder).data == digits.fingerprint
+
+
+def test_a_checkpoint_that_is_missing_starts_the_run_anew(job: Job, digits: Dataset, terms: Terms) -> None:
+    first = interrupted(job, digits, terms)
+    (job.folder(terms.root) / "resume.pt").unlink()
+    begun, again, *_ = train(job, digits, terms)
+    assert isinstance(begun, RunStarted)
+    assert isinstance(again, EpochEnded)
+    assert begun.stored == ()
+    assert replace(again.epoch, seconds=0.0) == replace(first.epoch, seconds=0.0)
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(job: Job, digits: Dataset, terms: Terms) -> None:
+    interrupted(job, digits, terms)
+    path = job.folder(terms.root) / "resume.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    epochs = (path.parent / "epochs.csv").read_bytes()
+    assert list(train(job, digits, terms)) == [
+        RunLeft(
+            job=job,
+            reason=f"{path}: damaged, or of another network; remove it and climb again: "
+            "that run is trained from its first epoch",
+            held=False,
+        )
+    ]
+    assert (path.parent / "epochs.csv").read_bytes() == epochs
+    assert read_run(path.parent).status == "training"
+
+
+def test_a_run_that_cannot_even_begin_again_keeps_its_epochs(job: Job, digits: Dataset, terms: Terms) -> None:
+    first = interrupted(job, digits, terms)
+    failed = trained(job, digits, replace(terms, device="vulkan")).run  # which torch is not built for
+    assert (failed.status, failed.epochs) == ("failed", (first.epoch,))
+    assert failed.reason
+    begun, *_, ended = train(job, digits, terms)
+    assert isinstance(begun, RunStarted)
+    assert isinstance(ended, RunEnded)
+    assert (len(begun.stored), ended.run.status, ended.run.reason) == (1, "finished", "")
+
+
+def test_a_mistake_of_ours_fails_the_run_and_says_where_it_was_made(
+    job: Job, digits: Dataset, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_: Trainer) -> Iterator[None]:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(Trainer, "__iter__", mistaken)
+    run = trained(job, digits, terms).run
+    assert run.status == "failed"
+    assert run.reason.startswith("KeyError: 'no such thing' (test_job.py, line ")
+
+
+def test_what_a_killed_process_was_about_to_write_is_swept_away(job: Job, digits: Dataset, terms: Terms) -> None:
+    interrupted(job, digits, terms)
+    (job.folder(terms.root) / ".resume.pt.x1y2z3").write_bytes(b"half a checkpoint")
+    trained(job, digits, terms)
+    names = {path.name for path in job.folder(terms.root).iterdir()}
+    assert names == {"answers.safetensors", "epochs.csv", "lock", "run.json", "rung.toml", "weights.safetensors"}
+
+
+# Held by another process
+
+HOLD = """
+import sys
+from pathlib import Path
+from smallprint.results.runs import RunWriter
+with RunWriter(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_that_another_process_holds_is_left_and_taken_over_when_that_is_killed(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    folder = job.folder(terms.root)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        reason = (
+            f"{folder}: held by process {other.pid}; start again when it has ended, or choose another --runs"
+        )
+        left = RunLeft(job=job, reason=reason, held=True, holder=other.pid)
+        assert list(train(job, digits, terms)) == [left]
+        assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
+        other.kill()
+    assert trained(job, digits, terms).run.status == "finished"
+
+
+def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladder) -> None:
+    first, second, third = (Job(ladder=tiny, rung=tiny.rungs[0], seed=seed) for seed in range(3))
+    backlog = Backlog([first, second, third])
+    held = RunLeft(job=first, reason="held", held=True)
+    assert backlog.take() == first
+    assert backlog.takes_back(held)
+    assert not backlog.takes_back(RunLeft(job=second, reason="damaged", held=False))
+    assert backlog.take() == second
+    backlog.put_back(second)
+    assert [backlog.take() for _ in range(3)] == [second, third, first]
+    assert not backlog.takes_back(held)
+    assert not backlog
+
+
+# In place of a process that is no more
+
+
+def test_a_run_that_is_given_up_keeps_its_epochs_and_goes_on_from_them(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    first = interrupted(job, digits, terms)
+    (ended,) = give_up(job, digits.fingerprint, terms, "its process was ended by SIGKILL")
+    assert isinstance(ended, RunEnded)
+    assert (ended.run.status, ended.run.epochs) == ("failed", (first.epoch,))
+    assert read_run(job.folder(terms.root)) == ended.run
+    begun, *_ = events = list(train(job, digits, terms))
+    assert isinstance(begun, RunStarted)
+    assert begun.stored == (first.epoch,)
+    assert [event.epoch.epoch for event in events if isinstance(event, EpochEnded)] == [2]
+
+
+def test_a_run_that_was_complete_when_its_process_went_is_not_given_up(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    run = trained(job, digits, terms).run
+    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [RunEnded(job=job, run=run, reused=False)]
+
+
+def test_a_run_that_was_never_begun_has_its_reason_on_record_and_sets_an_earlier_one_aside(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    trained(job, digits, terms)
+    other = replace(job, rung=job.ladder.rungs[1])
+    other = replace(other, rung=replace(other.rung, name="base"))
+    other = replace(other, ladder=replace(job.ladder, rungs=(other.rung,)))
+    aside, ended = give_up(other, digits.fingerprint, terms, "its process ended with status 1 before the run did")
+    assert isinstance(aside, RunSetAside)
+    assert isinstance(ended, RunEnded)
+    stored = read_run(job.folder(terms.root))
+    assert (stored.status, stored.reason, stored.epochs) == ("failed", ended.run.reason, ())
+    assert stored.hash == other.hash(digits.fingerprint)
+    assert stored.environment.torch.split("+")[0] == read_run(aside.folder).environment.torch.split("+")[0]
+    assert trained(other, digits, terms).run.status == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(job: Job, digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    terms = Terms(root=tmp_path / "file", device="cpu", threads=1, holder=1)
+    with pytest.raises(RunError, match="cannot be written: Not a directory"):
+        list(train(job, digits, terms))
