@@ -149,14 +149,25 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def epoch() -> str:
-    """The course loop against ours, from benchmarks/results/epoch.json."""
+    """All sides of the epoch benchmark, from benchmarks/results/epoch.json."""
     said = json.loads((ROOT / "benchmarks" / "results" / "epoch.json").read_text())
-    rows = ["| | seconds per training epoch |", "|---|--:|"]
-    for side, name in (("course", "the notebooks' loop"), ("ours", "smallprint")):
-        seconds = sorted(said["seconds"][side])
-        rows.append(f"| {name} | {seconds[len(seconds) // 2]:.1f} ({seconds[0]:.1f} to {seconds[-1]:.1f}) |")
-    low, high = said["ratio_spread"]
-    return "\n".join([*rows, f"| **ratio** | **{said['ratio']:.2f}** ({low:.2f} to {high:.2f}) |"])
+    names = {
+        "course": "the notebooks' loop",
+        "nchw": "PyTorch on whole tensors",
+        "nhwc": "the same, channels_last",
+        "bfloat16": "the same, bfloat16 autocast",
+        "compile": "the same, torch.compile",
+        "ours": "**smallprint**",
+    }
+    rows = ["| threads | trained by | seconds per epoch | times smallprint's |", "|--:|---|--:|--:|"]
+    for result in said["results"]:
+        for side, measured in result["seconds"].items():
+            seconds = sorted(measured)
+            ratio = result["ratios"].get(side)
+            times = f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})" if ratio else "1"
+            spread = f"{seconds[len(seconds) // 2]:.1f} ({seconds[0]:.1f} to {seconds[-1]:.1f})"
+            rows.append(f"| {result['threads']} | {names[side]} | {spread} | {times} |")
+    return "\n".join(rows)
 
 
 def rewritten(text: str) -> str:

@@ -44,6 +44,7 @@ _HOMES = {
     "RunError": "spec.errors",
     "Rung": "spec.ladder",
     "RungResult": "results.assessment",
+    "SmallNetClassifier": "classifier",
     "SmallprintError": "spec.errors",
     "Trainer": "training.trainer",
     "Verdict": "results.verdict",
@@ -68,6 +69,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # a table's keys are names too
 
 if TYPE_CHECKING:
+    from smallprint.classifier import SmallNetClassifier as SmallNetClassifier
     from smallprint.climb import climb as climb
     from smallprint.results.assessment import RungResult as RungResult
     from smallprint.results.assessment import assess as assess

@@ -51,8 +51,8 @@ class Epoch:
 
     @property
     def test_accuracy(self) -> float:
-        """0 to 1."""
-        return self.test_correct / self.test_total
+        """0 to 1; not a number where there are no test images."""
+        return self.test_correct / self.test_total if self.test_total else math.nan
 
     @property
     def gap(self) -> float:

@@ -51,7 +51,7 @@ class Trainer:
         way: Way = "auto",
     ) -> None:
         self.recipe, self.seed, self.dataset = recipe, seed, dataset
-        self.plan = plan(trace)
+        self.trace, self.plan = trace, plan(trace)
         self.epochs: list[Epoch] = []
         self.way, self.reason = way, ""
         self.step: Step
@@ -91,7 +91,7 @@ class Trainer:
                     train_loss=loss_sum / total,
                     train_correct=correct,
                     train_total=total,
-                    test_loss=float(answers["loss"].mean(dtype=np.float64)),
+                    test_loss=float(answers["loss"].sum(dtype=np.float64)) / max(1, len(answers["loss"])),
                     test_correct=int((answers["predicted"] == self.dataset.test_labels_N).sum()),
                     test_total=len(self.dataset.test_labels_N),
                     seconds=perf_counter() - started,
