@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.arguments import check_device, input_shape, rungs_at, split_place
+from smallprint.arguments import check_device, data_at, input_shape, ladder_at, rungs_at, split_place
+from smallprint.spec.dataset import DataPlace, DatasetFacts, Split
 from smallprint.spec.errors import LadderError, NotationError
 
 
@@ -53,3 +54,33 @@ def test_a_device_is_one_that_can_train() -> None:
     for wrong in ("tpu", "cuda:", "cuda:x", "CPU", ""):
         with pytest.raises(NotationError, match="--device is cpu, cuda or cuda:N"):
             check_device(wrong)
+
+
+def test_data_is_that_of_a_name_a_path_or_a_ladder(tmp_path: Path) -> None:
+    assert data_at("mnist") == DataPlace(said="mnist")
+    assert data_at("digits") == DataPlace(said="digits")  # a ladder too: its data
+    assert data_at("progressive") == DataPlace(said="mnist")
+    assert data_at("photos", "20% test, seed 0") == DataPlace(said="photos", split=Split(percent=20.0, seed=0))
+    (tmp_path / "own.toml").write_text(
+        'dataset = "kmnist"\n[contract]\naccuracy = ">= 90%"\n[recipe]\noptimiser = "sgd lr=0.1"\n'
+        '[[rung]]\nname = "a"\nnetwork = "gap conv1-10"\n'
+    )
+    assert data_at(str(tmp_path / "own.toml")) == DataPlace(said="kmnist")
+    for what in ("progressive", str(tmp_path / "own.toml")):
+        with pytest.raises(NotationError, match="a ladder says its split itself: leave --split out"):
+            data_at(what, "20% test, seed 0")
+    with pytest.raises(NotationError, match="a split reads"):
+        data_at("photos", "half")
+
+
+def test_a_ladder_is_read_with_the_facts_that_are_handed_in(tmp_path: Path) -> None:
+    facts = DatasetFacts(name="x", title="x", input_shape=(2, 6, 7), classes=("a", "b"), train=5, test=5)
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'dataset = "photos"\n[contract]\naccuracy = ">= 90%"\n[recipe]\noptimiser = "sgd lr=0.1"\n'
+        '[[rung]]\nname = "a"\nnetwork = "gap conv1-2"\n'
+    )
+    assert ladder_at(str(path), lambda _: facts).facts is facts
+    assert rungs_at(f"{path}:a", facts_of=lambda _: facts)[0].facts is facts
+    with pytest.raises(LadderError, match=r"own\.toml:1: no data set is called 'photos', and '.*photos' is no folder"):
+        ladder_at(str(path))

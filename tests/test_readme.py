@@ -26,20 +26,22 @@ def _tree() -> dict[str, str]:
     """The README's tree: module -> caption."""
     block = re.search(r"```\nsrc/smallprint/\n(.*?)```", README, re.DOTALL)
     assert block, "the README has no tree"
-    tree, room = {}, ""
+    tree: dict[str, str] = {}
+    rooms: list[str] = []
     for line in block[1].splitlines():
-        found = re.fullmatch(r"[\s│├└─]*([a-z_0-9]+(?:\.py|/))\s\s+(.*)", line)
+        found = re.fullmatch(r"([\s│├└─]+)([a-z_0-9]+(?:\.py|/))\s\s+(.*)", line)
         assert found, line
-        indented = line.startswith(("│   ", "    "))
-        if found[1].endswith("/"):
-            room = found[1]
-        tree[(room if indented else "") + found[1] if found[1].endswith(".py") else room] = found[2]
+        rooms = rooms[: len(found[1]) // 4 - 1]
+        tree["".join(rooms) + found[2]] = found[3]
+        rooms += [found[2]] if found[2].endswith("/") else []
     return tree
 
 
 def test_the_tree_is_the_package_with_the_captions_of_its_modules() -> None:
     expected = {module: _caption(PACKAGE / module) for module in MODULES}
-    rooms = {path.parent.name + "/": _caption(path) for path in PACKAGE.glob("*/__init__.py")}
+    rooms = {
+        f"{path.parent.relative_to(PACKAGE).as_posix()}/": _caption(path) for path in PACKAGE.glob("*/**/__init__.py")
+    }
     tree = _tree()
     tree.pop("ladders/")
     assert tree == expected | rooms

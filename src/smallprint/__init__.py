@@ -56,8 +56,8 @@ _HOMES = {
     "diff": "spec.ladder",
     "judge": "results.verdict",
     "load_dataset": "training.data",
-    "parse_ladder": "spec.ladder",
-    "read_ladder": "spec.ladder",
+    "parse_ladder": "training.facts",
+    "read_ladder": "training.facts",
     "read_run": "results.runs",
     "read_runs": "results.runs",
     "shipped": "spec.ladder",
@@ -109,12 +109,6 @@ if TYPE_CHECKING:
         diff as diff,
     )
     from smallprint.spec.ladder import (
-        parse_ladder as parse_ladder,
-    )
-    from smallprint.spec.ladder import (
-        read_ladder as read_ladder,
-    )
-    from smallprint.spec.ladder import (
         shipped as shipped,
     )
     from smallprint.spec.network import Network as Network
@@ -122,6 +116,8 @@ if TYPE_CHECKING:
     from smallprint.spec.trace import trace as trace
     from smallprint.training.data import Dataset as Dataset
     from smallprint.training.data import load_dataset as load_dataset
+    from smallprint.training.facts import parse_ladder as parse_ladder
+    from smallprint.training.facts import read_ladder as read_ladder
     from smallprint.training.layers import BatchNorm as BatchNorm
     from smallprint.training.model import build as build
     from smallprint.training.trainer import Trainer as Trainer

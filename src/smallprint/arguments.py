@@ -13,7 +13,8 @@ import typer
 from smallprint.spec.errors import NotationError, shown
 
 if TYPE_CHECKING:
-    from smallprint.spec.ladder import Ladder, Rung
+    from smallprint.spec.dataset import DataPlace
+    from smallprint.spec.ladder import FactsOf, Ladder, Rung
 
 # What commands share, or what is long to say.
 LadderName = Annotated[str, typer.Argument(metavar="LADDER", help="A shipped ladder's name, or a ladder file.")]
@@ -31,23 +32,54 @@ WorkerCount = Annotated[
     str, typer.Option("--workers", metavar="N|auto", help="Trainings side by side, a process each; auto: one per core.")
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, or cuda:N.")]
+SplitText = Annotated[
+    str | None,
+    typer.Option("--split", metavar="SPLIT", help="Of class folders without train/ and test/: '20% test, seed 0'."),
+]
 Clauses = Annotated[
     str | None, typer.Option(metavar="CLAUSES", help="Other clauses: 'accuracy >= 99.3%, last_epochs = 3'.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
-def rungs_at(place: str, more: Sequence[str] = ()) -> tuple[Ladder, list[Rung]]:
+def rungs_at(place: str, more: Sequence[str] = (), facts_of: FactsOf | None = None) -> tuple[Ladder, list[Rung]]:
     """A ladder and those of its rungs that LADDER:RUNG and `more` name, in the ladder's order; all, if none is named.
 
     Raises:
         LadderError: no such ladder or rung, or a ladder with faults.
     """
-    from smallprint.spec.ladder import read_ladder
-
     where, name = split_place(place)
-    ladder = read_ladder(where)
+    ladder = ladder_at(where, facts_of)
     return ladder, choose(ladder, [*more, *([] if name is None else [name])])
+
+
+def ladder_at(where: str, facts_of: FactsOf | None = None) -> Ladder:
+    """A shipped ladder, or a ladder file with the facts of its data as `facts_of` gives them.
+
+    Raises:
+        LadderError: no such ladder, or one with faults.
+    """
+    from smallprint.spec.ladder import read_ladder
+    from smallprint.training.facts import read_facts
+
+    return read_ladder(where, facts_of=facts_of or read_facts)
+
+
+def data_at(what: str, split: str | None = None, facts_of: FactsOf | None = None) -> DataPlace:
+    """The data that a name, a path of your own, or a ladder stands for.
+
+    Raises:
+        LadderError: a ladder with faults.
+        NotationError: a split that does not read, or of a ladder, which says it itself.
+    """
+    from smallprint.spec.dataset import DATASETS, DataPlace, Split
+    from smallprint.spec.ladder import shipped
+
+    if what in DATASETS or not (what.endswith(".toml") or what in shipped()):
+        return DataPlace(said=what, split=None if split is None else Split.parse(split))
+    if split is not None:
+        raise NotationError("a ladder says its split itself: leave --split out")
+    return ladder_at(what, facts_of).data
 
 
 def choose(ladder: Ladder, names: Sequence[str]) -> list[Rung]:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,23 +25,26 @@ from smallprint.arguments import (
     RungNames,
     Runs,
     Seeds,
+    SplitText,
     Threads,
     WorkerCount,
     check_device,
     choose,
+    data_at,
     input_shape,
+    ladder_at,
     rungs_at,
     split_place,
     worker_count,
 )
-from smallprint.spec.dataset import DATASETS
+from smallprint.spec.dataset import DATASETS, DataPlace, DatasetFacts
 from smallprint.spec.errors import DataError, NotationError, RunError, SmallprintError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from smallprint.spec.ladder import Ladder
+    from smallprint.spec.ladder import FactsOf, Ladder
     from smallprint.training.data import Dataset
     from smallprint.views.plots import Pictures
 
@@ -113,8 +116,9 @@ def climb(
         chosen, dataset = _first_ladder(data)
         rungs = choose(chosen, rung or ())
     else:
-        chosen, rungs = rungs_at(ladder, rung or ())
-        dataset = _load(chosen.dataset, data)
+        chosen, rungs = rungs_at(ladder, rung or (), _facts_of(data))
+        dataset = _load(chosen.data, data)
+        chosen.check(dataset.facts)
     from smallprint.climb import climb as start
     from smallprint.watch import Watch
 
@@ -170,7 +174,7 @@ def show(
         else:
             _print(terminal.layer_table(traced))
         return
-    ladder, rungs = rungs_at(place or "")
+    ladder, rungs = rungs_at(place or "", facts_of=_facts_of())
     if as_json:
         documents = [{"name": rung.name, **network_document(rung.network, ladder.trace(rung))} for rung in rungs]
         one = split_place(place or "")[1] is not None
@@ -196,9 +200,10 @@ def diff_command(
     from smallprint.views import terminal
     from smallprint.views.documents import diff_document
 
-    ladder, rungs = rungs_at(first)
+    ladder, rungs = rungs_at(first, facts_of=_facts_of())
     if second is not None:
-        other, others = rungs_at(second if ":" in second else f"{split_place(first)[0]}:{second}")
+        beside = second if ":" in second else f"{split_place(first)[0]}:{second}"
+        other, others = rungs_at(beside, facts_of=_facts_of())
         if len(rungs) != 1 or len(others) != 1 or other.dataset != ladder.dataset:
             raise NotationError("diff compares two rungs of the same data set: diff LADDER:RUNG LADDER:RUNG")
         pairs = [(rungs[0], others[0])]
@@ -232,7 +237,7 @@ def judge(
     from smallprint.views import terminal
     from smallprint.views.documents import ladder_document
 
-    ladder, rungs = rungs_at(place)
+    ladder, rungs = rungs_at(place, facts_of=_facts_of(runs=runs))
     if contract is not None:
         ladder = replace(ladder, contract=ladder.contract.amend(contract))
     results = [result for result in assess_stored(ladder, runs) if result.rung in rungs]
@@ -270,11 +275,10 @@ def report(
     """Write report.html and report.md from the stored runs."""
     from smallprint.results.assessment import assess_stored
     from smallprint.results.runs import write_whole
-    from smallprint.spec.ladder import read_ladder
     from smallprint.views.documents import climb_commands, ladder_document, record_document, record_text
 
-    read = read_ladder(ladder)
-    dataset = _load_if_here(read.dataset, data)
+    read = ladder_at(ladder, _facts_of(data, runs))
+    dataset = _load_if_here(read.data, data)
     html, markdown = _write_report(read, runs, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
     results = assess_stored(read, runs)
@@ -290,18 +294,21 @@ def report(
 
 @app.command("data")
 def data_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")] = "mnist",
+    what: Annotated[
+        str, typer.Argument(metavar="[NAME|PATH|LADDER]", help="A data set's name, the path of your own, or a ladder.")
+    ] = "mnist",
     data: Data = None,
+    split: SplitText = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a sheet of sample images to this PNG file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a data set, check it, and say what is in it."""
+    """Fetch or read a data set, check it, and say what is in it."""
     from smallprint.views import terminal
     from smallprint.views.documents import dataset_document
 
-    dataset = _load(name, data)
+    dataset = _load(data_at(what, split, _facts_of(data)), data)
     document = dataset_document(
         dataset.facts,
         found=dataset.found,
@@ -319,6 +326,32 @@ def data_command(
         _print_json(document)
     else:
         _print(terminal.dataset_text(document))
+
+
+@app.command("new")
+def new_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new ladder's name; NAME.toml is written.")],
+    data: Annotated[str, typer.Option(metavar="PATH|NAME", help="Your own data, or a data set's name.")],
+    split: SplitText = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a starter ladder for your own data.
+
+    A contract and three rungs that fit the size of your images and the number of your classes.
+    """
+    from smallprint.new import new
+    from smallprint.views import terminal
+    from smallprint.views.documents import outline_document
+
+    with _busy(f"reading {data}"):
+        path, ladder = new(name, data, split, force=force)
+    if as_json:
+        _print_json({"written": str(path), **outline_document(ladder)})
+    else:
+        _print(
+            terminal.outline_text(ladder), "", f"written: {path}; 'smallprint climb {shlex.quote(str(path))}' climbs it"
+        )
 
 
 @app.command()
@@ -346,12 +379,14 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
     from smallprint import __version__
     from smallprint.spec.ladder import shipped
+    from smallprint.sweep import auto_workers
     from smallprint.training import machine
     from smallprint.training.data import cache_folder, find_dataset
 
     findings: dict[str, Any] = {
         "smallprint": __version__,
         **machine.describe(),
+        "workers": f"{auto_workers()} (auto: a training per core, each with one thread; a single one has all cores)",
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "mnist": str(place) if (place := find_dataset("mnist", data)) else None,
         "cache": str(cache_folder()),
@@ -383,33 +418,51 @@ def _first_ladder(data: Path | None) -> tuple[Ladder, Dataset]:
 
     ladder = read_ladder("progressive")
     try:
-        return ladder, _load(ladder.dataset, data)
+        return ladder, _load(ladder.data, data)
     except DataError as fault:
         if data is not None:
             raise
         reason = str(fault).split(" (http", 1)[0]
         typer.echo(f"{reason}: climbing the embedded 'digits' instead ('smallprint data mnist' says more).", err=True)
-        return read_ladder("digits"), _load("digits", None)
+        return read_ladder("digits"), _load(DataPlace(said="digits"), None)
 
 
-def _load(name: str, data: Path | None) -> Dataset:
+def _facts_of(data: Path | None = None, runs: Path | None = None) -> FactsOf:
+    """How a ladder learns shape and classes of your own data; of data that is gone, from the runs that are stored."""
+
+    def facts_of(place: DataPlace) -> DatasetFacts:
+        from smallprint.training.facts import read_facts
+
+        try:
+            with nullcontext() if place.known else _busy(f"reading {place.name}"):
+                return read_facts(place, data)
+        except DataError:
+            from smallprint.results.kept import kept_facts
+
+            if runs and not place.known and (kept := kept_facts(runs, place)):
+                return kept
+            raise
+
+    return facts_of
+
+
+def _load(place: DataPlace, data: Path | None) -> Dataset:
     from smallprint.training.data import find_dataset, load_dataset
 
-    console = _console(stderr=True)
-    if console.is_terminal and name in DATASETS and DATASETS[name].files and not find_dataset(name, data):
-        with console.status(f"fetching {name}"):
-            return load_dataset(name, data)
-    return load_dataset(name, data)
+    here = not place.known or not DATASETS[place.said].origin or find_dataset(place.said, data)
+    with _busy(f"{'reading' if here else 'fetching'} {place.name}"):
+        return load_dataset(place, data)
 
 
-def _load_if_here(name: str, data: Path | None) -> Dataset | None:
+def _load_if_here(place: DataPlace, data: Path | None) -> Dataset | None:
     """A data set for a report's pictures; without it there are none, and nothing is downloaded for them."""
     from smallprint.training.data import find_dataset, load_dataset
 
+    name = place.name
     try:
-        if data is None and DATASETS[name].files and not find_dataset(name):
+        if data is None and place.known and DATASETS[name].origin and not find_dataset(name):
             raise DataError(f"{name} is not on this machine ('smallprint data {name}' fetches it)")
-        return load_dataset(name, data)
+        return load_dataset(place, data)
     except DataError as fault:
         _say_fault(f"the report is written without pictures of the images: {fault}")
         return None
@@ -429,8 +482,18 @@ def _pictures(dataset: Dataset) -> Pictures:
     from smallprint.views.plots import Pictures
 
     return Pictures(
-        images_NCHW=dataset.test_images_NCHW, labels_N=dataset.test_labels_N, class_names=dataset.facts.classes
+        images_NCHW=dataset.test_pictures(), labels_N=dataset.test_labels_N, class_names=dataset.facts.classes
     )
+
+
+@contextmanager
+def _busy(doing: str) -> Iterator[None]:
+    """Say what takes its time, where somebody watches."""
+    from rich.text import Text
+
+    console = _console(stderr=True)
+    with console.status(Text(doing)) if console.is_terminal else nullcontext():
+        yield
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -11,9 +11,10 @@ from pathlib import Path
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run
-from smallprint.spec.ladder import Ladder, Rung, read_ladder
+from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import SweepEvent, SweepStarted, Workers, sweep
 from smallprint.training.data import Dataset, load_dataset
+from smallprint.training.facts import read_ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ def climb(
         ladder = read_ladder(ladder)
     named = [ladder.rung(name) for name in rungs]
     chosen = [rung for rung in ladder.rungs if rung in named or not named]
-    dataset = dataset or load_dataset(ladder.dataset)
+    dataset = dataset or load_dataset(ladder.data)
+    ladder.check(dataset.facts)
     jobs = [Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in range(seeds)]
     to_come = {rung.name: seeds for rung in chosen}  # seeds that have not ended
     ended: dict[str, list[Run]] = {}  # by rung; it is there from the rung's first event on

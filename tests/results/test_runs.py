@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from smallprint.results.runs import (
     Epoch,
+    HeldError,
     Run,
     RunWriter,
     read_run,
@@ -281,15 +282,29 @@ def test_a_folder_that_another_process_holds_is_not_touched_and_is_free_when_it_
     with python(HOLD, str(folder)) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RunError) as caught, RunWriter(folder):
-            pass
-        assert str(caught.value) == (
-            f"{folder}: another process is training this run; wait for it, or choose another --runs"
-        )
+        for says, holder, who in ((None, other.pid, f"process {other.pid}"), ("", None, "another process")):
+            if says is not None:  # it has not signed yet
+                (folder / "lock").write_text(says)
+            with pytest.raises(HeldError) as caught, RunWriter(folder):
+                pass
+            assert caught.value.holder == holder
+            assert str(caught.value) == (
+                f"{folder}: held by {who}; start again when it has ended, or choose another --runs"
+            )
         other.kill()
         assert other.wait() == -signal.SIGKILL
     with RunWriter(folder) as writer:
         assert writer.stored() is None
+
+
+def test_a_holder_may_sign_for_another_process_and_takes_its_name_off_when_it_goes(tmp_path: Path) -> None:
+    with (
+        RunWriter(tmp_path, holder=4711),
+        pytest.raises(HeldError, match="held by process 4711; "),
+        RunWriter(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "lock").read_text() == ""
 
 
 def test_a_lock_that_was_let_go_does_not_let_two_in(tmp_path: Path) -> None:

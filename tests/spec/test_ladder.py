@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smallprint.spec.errors import LadderError, SmallprintError
+from smallprint.spec.dataset import DATASETS, DataPlace, DatasetFacts, Split
+from smallprint.spec.errors import DataError, LadderError, SmallprintError
 from smallprint.spec.ladder import Ladder, Published, Rung, diff, parse_ladder, read_ladder, shipped
 
+DATASETS_KNOWN = ", ".join(DATASETS)
 TEXT = '''\
 title   = "Two small ones"
 dataset = "digits"
@@ -89,7 +92,7 @@ def test_any_title_and_target_survive_what_a_run_keeps(title: str, target: str) 
     base = parse_ladder(TEXT, name="small")
     title, target = (text.replace("\r\n", "\n") for text in (title, target))  # a line's end is a line's end
     rung = Rung(name="x", target=target, network=base.rungs[0].network, recipe=base.rungs[0].recipe)
-    ladder = Ladder(name="small", title=title, dataset="digits", contract=base.contract, rungs=(rung,))
+    ladder = replace(base, title=title, rungs=(rung,))
     assert parse_ladder(ladder.only(rung), name="small") == ladder
 
 
@@ -135,6 +138,69 @@ def test_a_diff_shows_what_changed_and_nothing_else() -> None:
     assert all(line.startswith(" ") for line in same.network)
 
 
+# --- data of your own -----------------------------------------------------------------------------------------------
+
+OWN = DatasetFacts(
+    name="photos", title="photos: data of your own", input_shape=(3, 8, 8), classes=("cat", "<b>", "ä"), train=8, test=2
+)
+PHOTOS = TEXT.replace('"digits"', '"photos"\nsplit = "25% test, seed 7"')
+
+
+def test_a_ladder_asks_for_the_facts_of_data_that_is_not_known_by_name(tmp_path: Path) -> None:
+    asked = []
+
+    def facts_of(data: DataPlace) -> DatasetFacts:
+        asked.append(data)
+        return OWN
+
+    ladder = parse_ladder(PHOTOS, name="own", folder=tmp_path, facts_of=facts_of)
+    assert asked == [ladder.data]
+    assert ladder.data.path == tmp_path / "photos"
+    assert (ladder.dataset, ladder.facts, ladder.data.split) == ("photos", OWN, Split(percent=25.0, seed=7))
+    assert ladder.trace(ladder.rungs[0]).input_shape == (3, 8, 8)
+
+
+def test_what_a_run_keeps_of_data_of_your_own_reads_without_it_and_names_no_folder_of_the_machine() -> None:
+    for said, kept in (("photos", "photos"), ("../data/photos", "../data/photos"), ("/home/me/photos", "photos")):
+        ladder = parse_ladder(PHOTOS.replace('"photos"', f'"{said}"'), name="own", facts_of=lambda _: OWN)
+        for rung in ladder.rungs:
+            alone = parse_ladder(ladder.only(rung), name="own")
+            assert alone.facts == replace(OWN, name=kept, title=f"{kept}: data of your own")
+            assert alone.data == DataPlace(said=kept, split=Split(percent=25.0, seed=7))
+            assert alone.identity(alone.rungs[0]) == ladder.identity(rung)
+            assert alone.only(alone.rungs[0]) == ladder.only(rung)
+            assert "/home" not in ladder.only(rung)
+
+
+def test_the_identity_of_a_rung_hangs_on_shape_and_not_on_where_the_data_is() -> None:
+    def ladder(said: str, facts: DatasetFacts) -> Ladder:
+        return parse_ladder(PHOTOS.replace('"photos"', f'"{said}"'), name="own", facts_of=lambda _: facts)
+
+    one, other, larger = ladder("a", OWN), ladder("b/c", OWN), ladder("a", replace(OWN, input_shape=(3, 9, 8)))
+    assert one.identity(one.rungs[0]) == other.identity(other.rungs[0])
+    assert one.identity(one.rungs[0]) != larger.identity(larger.rungs[0])
+
+
+def test_faults_of_data_stand_beside_all_others_with_their_line() -> None:
+    def refuse(data: DataPlace) -> DatasetFacts:
+        raise DataError("photos/cat/1.png: damaged or cut off")
+
+    with pytest.raises(LadderError) as caught:
+        parse_ladder(PHOTOS.replace("cosine", "cosin"), name="own", facts_of=refuse)
+    assert str(caught.value).startswith(
+        "own.toml:2: photos/cat/1.png: damaged or cut off\nown.toml:35: no schedule is called 'cosin'"
+    )
+
+
+def test_data_that_was_read_is_checked_against_what_the_ladder_was_written_for() -> None:
+    ladder = parse_ladder(PHOTOS, name="own", facts_of=lambda _: OWN)
+    ladder.check(replace(OWN, name="x", train=5_000))
+    with pytest.raises(LadderError, match=r"^own is written for images of 3 x 8 x 8; x has 1 x 8 x 8$"):
+        ladder.check(replace(OWN, name="x", input_shape=(1, 8, 8)))
+    with pytest.raises(LadderError, match=r"^own is written for the classes cat, <b>, ä; x has cat, dog$"):
+        ladder.check(replace(OWN, name="x", classes=("cat", "dog")))
+
+
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +211,8 @@ def test_all_faults_of_a_file_come_in_one_message_with_their_lines() -> None:
         .replace('"cosine"', '"cosine warmup=5"').replace("168", "-1").replace("60,", "160,")
     )  # fmt: skip
     assert fails(broken) == "\n".join([
-        "small.toml:2: no data set is called 'digit'; known: mnist, digits; did you mean 'digits'?",
+        "small.toml:2: no data set is called 'digit'; known: "
+        f"{DATASETS_KNOWN}, or the path of your own; did you mean 'digits'?",
         "small.toml:5: nobody can keep this: accuracy ends at 100%, but '>= 101%' asks for more",
         "small.toml:10: no recipe key is called 'epohs'; known: optimiser, schedule, batch, epochs, "
         "augment, average, loss; "
@@ -168,10 +235,10 @@ def test_all_faults_of_a_file_come_in_one_message_with_their_lines() -> None:
 ONE = '[contract]\naccuracy = ">= 90%"\n[recipe]\noptimiser = "sgd lr=0.1"\n[[rung]]\nname = "a"\n'
 NET = 'network = "gap conv1-10"\n'
 ROOT = 'dataset = "digits"\n'
-KNOWN = "title, dataset, contract, recipe, rung"
+KNOWN = "title, dataset, split, facts, contract, recipe, rung"
 BAD = [
     (f'{ROOT}titel = "x"\n{ONE}{NET}', f"x.toml:2: a ladder has no key 'titel'; known: {KNOWN}; did you mean 'title'?"),
-    (f"{ONE}{NET}", "x.toml:1: a ladder needs its dataset; known: mnist, digits"),
+    (f"{ONE}{NET}", f"x.toml:1: a ladder needs its dataset; known: {DATASETS_KNOWN}, or the path of your own"),
     (f"dataset = 5\n{ONE}{NET}", "x.toml:1: dataset is a text in quotes"),
     ('dataset = "digits"\n[contract]\naccuracy = ">= 9%"', "x.toml:1: a ladder needs at least one [[rung]]"),
     ('dataset = "digits"\nrung = 5\n[contract]\naccuracy = ">= 9%"', "x.toml:2: a ladder needs at least one [[rung]]"),
@@ -219,6 +286,26 @@ BAD = [
         f"{ROOT}{ONE}network = '''\r\ngap conv1-9'''",
         "x.toml:9: the last layer leaves 9 values for 10 classes; it needs at least 10\n    gap conv1-9"
         "\n        ^^^^^^^",
+    ),
+    (f'{ROOT}split = "20%"\n{ONE}{NET}', "x.toml:2: a split reads '20% test, seed 0', not '20%'"),
+    (
+        f'{ROOT}split = "20% test, seed 0"\n{ONE}{NET}',
+        "x.toml:2: digits has test images of its own: leave the split out",
+    ),
+    (f"{ROOT}split = 5\n{ONE}{NET}", "x.toml:2: split is a text in quotes"),
+    (f"{ROOT}[facts]\n{ONE}{NET}", "x.toml:2: digits is known by name: leave [facts] out"),
+    ('dataset = "own"\nfacts = 5\n' + ONE + NET, "x.toml:2: facts is a table: [facts]"),
+    (
+        'dataset = "own"\n[facts]\n' + ONE + NET,
+        "x.toml:2: input is channels x height x width, as in '1x28x28'\n"
+        "x.toml:2: classes is a list of two or more names, each its own\n"
+        "x.toml:2: train is a count of images such as 1200\n"
+        "x.toml:2: test is a count of images such as 1200",
+    ),
+    (
+        'dataset = "own"\n[facts]\ninput = "8x8"\nclasses = ["a", "b"]\ntrain = 5\n' + ONE + NET,
+        "x.toml:2: test is a count of images such as 1200\n"
+        "x.toml:3: input is channels x height x width, as in '1x28x28'",
     ),
     ("x = [1,\n", "x.toml: not TOML: Invalid value (at end of document)"),
     ("a = 1\na = 2\n", "x.toml: not TOML: Cannot overwrite a value (at line 2, column 6)"),

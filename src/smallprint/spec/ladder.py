@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,14 +15,15 @@ from typing import Any, ClassVar, NamedTuple
 import tomli_w
 
 from smallprint.spec.contract import Contract
-from smallprint.spec.dataset import DATASETS, DatasetFacts
-from smallprint.spec.errors import LadderError, NotationError, listing, nearest, shown
+from smallprint.spec.dataset import DATASETS, DataPlace, DatasetFacts, Split, known_facts
+from smallprint.spec.errors import DataError, LadderError, NotationError, listing, nearest, shown
 from smallprint.spec.network import Network
+from smallprint.spec.places import KeyPath, places
 from smallprint.spec.recipe import Recipe
-from smallprint.spec.trace import Trace, trace
+from smallprint.spec.trace import Shape, Trace, trace
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-_Path = tuple[str | int, ...]
+FactsOf = Callable[[DataPlace], DatasetFacts]  # how a reader learns what data it is; spec itself knows names only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +59,17 @@ class Ladder:
 
     name: str
     title: str
-    dataset: str
+    data: DataPlace  # which data, as the file says it
+    facts: DatasetFacts  # its shape and classes
     contract: Contract
     rungs: tuple[Rung, ...]
 
-    KEYS: ClassVar[tuple[str, ...]] = ("title", "dataset", "contract", "recipe", "rung")
+    KEYS: ClassVar[tuple[str, ...]] = ("title", "dataset", "split", "facts", "contract", "recipe", "rung")
 
     @property
-    def facts(self) -> DatasetFacts:
-        """The data set's shape and classes."""
-        return DATASETS[self.dataset]
+    def dataset(self) -> str:
+        """What the data set is called on pages and in run folders."""
+        return self.data.name
 
     def trace(self, rung: Rung) -> Trace:
         """Shapes, parameters and MACs of a rung on this ladder's data set."""
@@ -94,10 +96,25 @@ class Ladder:
         """One rung as a whole ladder file, everything resolved: what a run folder keeps."""
         entry: dict[str, Any] = {"name": rung.name, "target": rung.target, "network": f"{rung.network}\n"}
         entry["recipe"] = rung.recipe.sentences()
-        return tomli_w.dumps(
-            {"title": self.title, "dataset": self.dataset, "contract": self.contract.clauses(), "rung": [entry]},
-            multiline_strings=True,
-        )
+        said: dict[str, Any] = {"title": self.title, "dataset": self.dataset}
+        if self.data.split:
+            said["split"] = str(self.data.split)
+        if not self.data.known:  # the run stays readable where the data is gone
+            said["facts"] = self.facts.table()
+        return tomli_w.dumps({**said, "contract": self.contract.clauses(), "rung": [entry]}, multiline_strings=True)
+
+    def check(self, facts: DatasetFacts) -> None:
+        """Make sure that data which was read is what this ladder was written for.
+
+        Raises:
+            LadderError: another image shape, or other classes.
+        """
+        for what, mine, found in (
+            ("images of", _sides(self.facts.input_shape), _sides(facts.input_shape)),
+            ("the classes", listing(self.facts.classes), listing(facts.classes)),
+        ):
+            if mine != found:
+                raise LadderError(f"{self.name} is written for {what} {mine}; {facts.name} has {found}")
 
 
 class RungDiff(NamedTuple):
@@ -128,8 +145,10 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
-def read_ladder(where: str | Path) -> Ladder:
+def read_ladder(where: str | Path, *, facts_of: FactsOf = known_facts) -> Ladder:
     """Read a shipped ladder by name, or a ladder file by path.
+
+    `facts_of` is asked for shape and classes of the data; a path to data starts at the ladder file.
 
     Raises:
         LadderError: no such ladder, or a file with faults; all of them are in the message.
@@ -152,14 +171,30 @@ def read_ladder(where: str | Path) -> Ladder:
         raise LadderError(
             f"no ladder is called {shown(str(where))}; shipped: {listing(shipped())}" + nearest(str(where), shipped())
         ) from None
+    return parse_ladder(text, name=ladder_name(path), source=str(path), folder=path.parent, facts_of=facts_of)
+
+
+def ladder_name(path: Path) -> str:
+    """What a ladder file's ladder is called.
+
+    Raises:
+        LadderError: its file name is none for a ladder.
+    """
     name = path.stem.lower()
     if not _NAME.fullmatch(name):
         raise LadderError(f"{path}: a ladder's file name is made of a-z, 0-9, '.', '_' and '-'; found {path.stem!r}")
-    return parse_ladder(text, name=name, source=str(path))
+    return name
 
 
-def parse_ladder(text: str, *, name: str, source: str | None = None) -> Ladder:
-    """Read a ladder from the text of its file; `source` is what messages call the file.
+def parse_ladder(
+    text: str,
+    *,
+    name: str,
+    source: str | None = None,
+    folder: Path | None = None,
+    facts_of: FactsOf = known_facts,
+) -> Ladder:
+    """Read a ladder from the text of its file; `source` is what messages call the file, `folder` where it lies.
 
     Raises:
         LadderError: every fault of the text, each with its line, in one message.
@@ -173,7 +208,7 @@ def parse_ladder(text: str, *, name: str, source: str | None = None) -> Ladder:
         raise LadderError(f"{source}: not TOML: a number has thousands of digits") from None
     except RecursionError:
         raise LadderError(f"{source}: not TOML: brackets within brackets, too deep to read") from None
-    reading = _Reading(said, _places(text))
+    reading = _Reading(said, places(text), folder, facts_of)
     ladder = reading.ladder(name)
     if ladder is None or reading.faults:
         lines = [f"{source}:{line}: {message}" for line, message in sorted(reading.faults, key=lambda fault: fault[0])]
@@ -184,12 +219,20 @@ def parse_ladder(text: str, *, name: str, source: str | None = None) -> Ladder:
 class _Reading:
     """One pass over a ladder's values that goes on after a fault."""
 
-    def __init__(self, said: Mapping[str, Any], places: Mapping[_Path, tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        said: Mapping[str, Any],
+        places: Mapping[KeyPath, tuple[int, int]],
+        folder: Path | None,
+        facts_of: FactsOf,
+    ) -> None:
         self.said = said
         self.places = places
+        self.folder = folder
+        self.facts_of = facts_of
         self.faults: list[tuple[int, str]] = []
 
-    def fault(self, path: _Path, message: str, inner: int = 0) -> None:
+    def fault(self, path: KeyPath, message: str, inner: int = 0) -> None:
         """Note a fault at a path; `inner` counts lines within a text that stands there."""
         while path and path not in self.places:
             path, inner = path[:-1], 0
@@ -198,28 +241,60 @@ class _Reading:
         if found not in self.faults:  # what rungs share is said once
             self.faults.append(found)
 
-    def notation(self, path: _Path, fault: NotationError) -> None:
+    def notation(self, path: KeyPath, fault: NotationError) -> None:
         self.fault(path, fault.message + fault.picture, fault.line or 0)
 
     def ladder(self, name: str) -> Ladder | None:
         """The whole ladder; None if it has faults."""
         self.keys((), self.said, Ladder.KEYS, "a ladder")
         title = self.text((), self.said, "title", default=name)
-        known = listing(DATASETS)
-        dataset = self.text((), self.said, "dataset", missing=f"a ladder needs its dataset; known: {known}")
-        if dataset is not None and dataset not in DATASETS:
-            found = f"no data set is called {shown(dataset)}; known: {known}" + nearest(dataset, DATASETS)
-            self.fault(("dataset",), found)
+        data = self.data()
+        facts = self.facts(data) if data else None
         contract = self.contract()
         rungs = self.said.get("rung")
         if not isinstance(rungs, list) or not rungs or not all(isinstance(rung, dict) for rung in rungs):
             self.fault(("rung",), "a ladder needs at least one [[rung]]")
             return None
-        facts = DATASETS.get(dataset or "")
         read = [rung for index, said in enumerate(rungs) if (rung := self.rung(index, said, facts))]
-        if self.faults or contract is None or title is None or dataset is None:
+        if self.faults or contract is None or title is None or data is None or facts is None:
             return None
-        return Ladder(name=name, title=title, dataset=dataset, contract=contract, rungs=tuple(read))
+        return Ladder(name=name, title=title, data=data, facts=facts, contract=contract, rungs=tuple(read))
+
+    def data(self) -> DataPlace | None:
+        """Which data the ladder is for; None if that has faults."""
+        known = f"a ladder needs its dataset; known: {listing(DATASETS)}, or the path of your own"
+        dataset = self.text((), self.said, "dataset", missing=known)
+        split = self.text((), self.said, "split") if "split" in self.said else None
+        try:
+            read = None if split is None else Split.parse(split)
+        except NotationError as fault:
+            self.notation(("split",), fault)
+            return None
+        if dataset is None or ("split" in self.said and split is None):
+            return None
+        return DataPlace(said=dataset, split=read, folder=self.folder)
+
+    def facts(self, data: DataPlace) -> DatasetFacts | None:
+        """Shape and classes of the data: as the file states them, or as they are; None if neither can be had."""
+        if "facts" in self.said:
+            return self.stated_facts(data)
+        try:
+            return self.facts_of(data)
+        except DataError as fault:
+            self.fault(("split",) if data.known and data.split else ("dataset",), str(fault))
+            return None
+
+    def stated_facts(self, data: DataPlace) -> DatasetFacts | None:
+        """The facts of data of your own as a run folder keeps them; None if they have faults."""
+        count = len(self.faults)
+        said = self.table((), self.said, "facts")
+        self.check(not data.known, ("facts",), f"{data.said} is known by name: leave [facts] out")
+        if len(self.faults) > count:
+            return None
+        facts, faults = DatasetFacts.stated(data.name, said)
+        for key, message in faults:
+            self.fault(("facts", key), message)
+        return facts
 
     def contract(self) -> Contract | None:
         """The contract; None if it has faults."""
@@ -231,7 +306,7 @@ class _Reading:
 
     def rung(self, index: int, said: Mapping[str, Any], facts: DatasetFacts | None) -> Rung | None:
         """One rung; None if it has faults."""
-        path: _Path = ("rung", index)
+        path: KeyPath = ("rung", index)
         count = len(self.faults)
         self.keys(path, said, Rung.KEYS, "a rung")
         name = self.text(path, said, "name", missing="a rung needs its name")
@@ -249,7 +324,7 @@ class _Reading:
             return None
         return Rung(name=name, target=target, network=network, recipe=recipe, published=published)
 
-    def network(self, path: _Path, text: str, facts: DatasetFacts | None) -> Network | None:
+    def network(self, path: KeyPath, text: str, facts: DatasetFacts | None) -> Network | None:
         """A rung's network, checked against the data set's shape where that is known."""
         try:
             network = Network.parse(text)
@@ -260,7 +335,7 @@ class _Reading:
             self.notation(path, fault)
             return None
 
-    def recipe(self, path: _Path, said: Mapping[str, Any]) -> Recipe | None:
+    def recipe(self, path: KeyPath, said: Mapping[str, Any]) -> Recipe | None:
         """The shared recipe with the rung's own keys over it."""
         shared = self.table((), self.said, "recipe")
         own = self.table(path, said, "recipe")
@@ -271,7 +346,7 @@ class _Reading:
             self.fault(at, fault.message + fault.picture)
         return None if faults else Recipe.parse(merged)
 
-    def published(self, path: _Path, said: Mapping[str, Any]) -> Published | None:
+    def published(self, path: KeyPath, said: Mapping[str, Any]) -> Published | None:
         """What a rung's source reported, if the rung says so."""
         if "published" not in said:
             return None
@@ -293,12 +368,12 @@ class _Reading:
                 values["parameters"] = count
         return Published(note=self.text(path, table, "note", default="") or "", **values)
 
-    def check(self, good: bool, path: _Path, message: str) -> bool:
+    def check(self, good: bool, path: KeyPath, message: str) -> bool:
         if not good:
             self.fault(path, message)
         return good
 
-    def keys(self, path: _Path, said: Mapping[str, Any], known: tuple[str, ...], owner: str) -> None:
+    def keys(self, path: KeyPath, said: Mapping[str, Any], known: tuple[str, ...], owner: str) -> None:
         for key in said:
             if key not in known:
                 self.fault(
@@ -306,7 +381,7 @@ class _Reading:
                 )
 
     def text(
-        self, path: _Path, said: Mapping[str, Any], key: str, *, default: str | None = None, missing: str = ""
+        self, path: KeyPath, said: Mapping[str, Any], key: str, *, default: str | None = None, missing: str = ""
     ) -> str | None:
         """A text that stands at `key`; `default`, or a fault, where there is none."""
         value = said.get(key, default)
@@ -315,35 +390,14 @@ class _Reading:
         self.fault((*path, key), f"{key} is a text in quotes" if key in said else missing)
         return None
 
-    def table(self, path: _Path, said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    def table(self, path: KeyPath, said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = said.get(key, {})
         return value if self.check(isinstance(value, dict), (*path, key), f"{key} is a table: [{key}]") else {}
 
 
+def _sides(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
 def _percent(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100
-
-
-def _places(text: str) -> dict[_Path, tuple[int, int]]:
-    """Where each table and key of a ladder file stands: its line, and the first line of its text."""
-    return dict(_walk(text))
-
-
-def _walk(text: str) -> Iterator[tuple[_Path, tuple[int, int]]]:
-    # tomllib keeps no positions. Keys it finds inside inline tables fall back to the table's line.
-    table: _Path = ()
-    rung, closing = -1, ""
-    for line, source in enumerate(text.split("\n"), start=1):
-        if closing:
-            closing = "" if closing in source else closing
-        elif found := re.match(r"\s*(\[{1,2})([^\[\]]+)\]", source):
-            keys = [key.strip(" \t\"'") for key in found[2].split(".")]
-            rung += found[1] == "[[" and keys == ["rung"]
-            table = ("rung", rung, *keys[1:]) if keys[0] == "rung" else tuple(keys)
-            yield table, (line, line)
-        elif found := re.match(r"\s*\"?([A-Za-z0-9_-]+)\"?\s*=\s*(.*)", source):
-            value = found[2]
-            quote = value[:3] if value[:3] in ('"""', "'''") else ""
-            if quote and quote not in value[3:]:
-                closing = quote
-            yield (*table, found[1]), (line, line + (1 if closing and value[3:] in ("", "\r") else 0))
