@@ -106,7 +106,7 @@ def course_epoch(dataset: Dataset, workers: int) -> Epoch:
 def tensor_epoch(dataset: Dataset, side: str) -> Epoch:
     """Plain PyTorch on whole tensors; the counts are read back once per epoch."""
     layout = torch.contiguous_format if side == "nchw" else torch.channels_last
-    model: nn.Module = course_network().to(memory_format=layout)
+    model: nn.Module = course_network().to(memory_format=layout)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
     model = torch.compile(model) if side == "compile" else model  # type: ignore[assignment]
     precision = torch.autocast("cpu", torch.bfloat16) if side == "bfloat16" else nullcontext()

@@ -43,7 +43,7 @@ def test_it_learns_digits_as_images_and_as_rows_alike(digits: tuple[NDArray[Any]
 
 def test_it_works_in_a_pipeline_and_under_cross_validation(digits: tuple[NDArray[Any], NDArray[Any]]) -> None:
     images, labels = digits
-    network = "conv3-8 batchnorm relu maxpool gap conv1-{classes},bias"
+    network = "after conv3: batchnorm relu; conv3-8 maxpool conv3-16 gap conv1-{classes},bias"
     pipeline = make_pipeline(MinMaxScaler(), SmallNetClassifier(network, FAST, threads=1))
     assert cross_val_score(pipeline, images[:600].reshape(-1, 64), labels[:600], cv=2).min() > 0.6
 

@@ -9,20 +9,24 @@ from PIL import Image
 from torch import Tensor
 
 from smallprint.spec.recipe import Augment
-from smallprint.training.augment import augment, inverse_map
+from smallprint.training.augment import augment, draw, inverse_map
 
 
 def _images(n: int = 4, height: int = 12, width: int = 12, channels: int = 1) -> Tensor:
     return torch.rand(n, channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def _draws(n: int, columns: int) -> Tensor:
-    """The draws that `augment` makes with seed 1."""
-    return torch.empty(columns, n).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def _draws(n: int, columns: int) -> np.ndarray:
+    """The draws that one stage makes of a fresh generator, (columns, n)."""
+    return _generator().uniform(-1, 1, (columns, n))
 
 
 def _augment(images: Tensor, *stages: Augment) -> Tensor:
-    return augment(images, stages, torch.Generator().manual_seed(1))
+    return augment(images, draw(stages, len(images), _generator()))
 
 
 def _slow_warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray, stage: Augment) -> np.ndarray:
@@ -91,12 +95,12 @@ def test_a_rotation_by_nearest_neighbour_is_that_of_pil() -> None:
 
 
 def test_the_inverse_map_undoes_shear_turn_and_scale() -> None:
-    turn, shear, scale = torch.tensor([0.3, -1.0]), torch.tensor([0.2, 0.5]), torch.tensor([1.3, 0.7])
-    for index in range(2):
+    turn, shear, scale = np.array([0.3, -1.0]), np.array([0.2, 0.5]), np.array([1.3, 0.7])
+    for index, inverse in enumerate(inverse_map(turn, shear, scale)):
         t, s, k = turn[index], shear[index], scale[index]
-        rotation = torch.tensor([[t.cos(), -t.sin()], [t.sin(), t.cos()]])
-        forward = k * rotation @ torch.tensor([[1.0, -s.tan().item()], [0.0, 1.0]])
-        torch.testing.assert_close(inverse_map(turn, shear, scale)[index], torch.linalg.inv(forward))
+        rotation = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]])
+        forward = k * rotation @ np.array([[1.0, -math.tan(s)], [0.0, 1.0]])
+        np.testing.assert_allclose(inverse, np.linalg.inv(forward))
 
 
 def test_what_comes_from_outside_has_the_grey_of_fill() -> None:
@@ -120,7 +124,7 @@ def test_brightness_and_contrast_stay_within_their_ranges_and_within_greys() -> 
 def test_contrast_stretches_about_each_images_own_mean() -> None:
     images = 0.4 + 0.2 * _images(30)
     changed = _augment(images, Augment(contrast=50))
-    factors = 1 + 0.5 * _draws(30, 3)[1].view(-1, 1, 1, 1)
+    factors = torch.from_numpy(1 + 0.5 * _draws(30, 3)[1]).float().view(-1, 1, 1, 1)
     mean = images.mean((1, 2, 3), keepdim=True)
     torch.testing.assert_close(changed, mean + (images - mean) * factors)
 
@@ -129,10 +133,16 @@ def test_stages_follow_each_other_and_each_image_gets_its_own_change() -> None:
     images = _images(1).expand(30, 1, 12, 12)
     once = _augment(images, Augment(rotate=10))
     assert len({tuple(image.flatten().tolist()) for image in once}) == 30
-    generator = torch.Generator().manual_seed(1)
-    first = augment(images, [Augment(rotate=10)], generator)
-    expected = augment(first, [Augment(shift=2)], generator)
+    turn, shift = draw([Augment(rotate=10), Augment(shift=2)], 30, _generator())
+    expected = augment(augment(images, [turn]), [shift])
     assert torch.equal(_augment(images, Augment(rotate=10), Augment(shift=2)), expected)
+
+
+def test_a_batch_gets_the_changes_of_its_place_in_the_epoch() -> None:
+    images = _images(10)
+    changes = draw([Augment(rotate=10, brightness=20)], 10, _generator())
+    whole = augment(images, changes)
+    torch.testing.assert_close(torch.cat([augment(images[:4], changes), augment(images[4:], changes, 4)]), whole)
 
 
 def test_no_stage_leaves_the_images_as_they_are() -> None:

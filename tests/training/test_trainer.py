@@ -14,7 +14,11 @@ from smallprint.results.runs import Epoch
 from smallprint.spec.errors import DataError, NotationError, RunError
 from smallprint.training import trainer
 from smallprint.training.data import Dataset, load_dataset
-from smallprint.training.trainer import Trainer, train
+from smallprint.training.draws import Draws
+from smallprint.training.eager import PyTorchStep
+from smallprint.training.native import NativeError
+from smallprint.training.step import Way
+from smallprint.training.trainer import Trainer, answers, train
 
 Words = dict[str, str | int]
 NETWORK = "every conv3: pad=1; after conv3: batchnorm relu dropout=5%; conv3-8 maxpool conv3-8 gap conv1-10"
@@ -25,9 +29,16 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
-def _train(dataset: Dataset, network: str = NETWORK, recipe: Words | None = None, *, seed: int = 0) -> Trainer:
+def _train(
+    dataset: Dataset, network: str = NETWORK, recipe: Words | None = None, *, seed: int = 0, way: Way = "auto"
+) -> Trainer:
     said = {"optimiser": "sgd lr=0.05 momentum=0.9", "batch": 64, "epochs": 3, **(recipe or {})}
-    return train(network, said, dataset, seed, threads=1)
+    return train(network, said, dataset, seed, threads=1, way=way)
+
+
+def _pytorch(trained: Trainer) -> PyTorchStep:
+    assert isinstance(trained.step, PyTorchStep)
+    return trained.step
 
 
 def _numbers(epochs: list[Epoch]) -> list[Epoch]:
@@ -49,14 +60,15 @@ RECIPES: list[Words] = [
 ]
 
 
+@pytest.mark.parametrize("way", ["native", "pytorch"])
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(map(str, recipe.values())))
-def test_a_seed_gives_the_same_bits_twice_and_resuming_changes_none(digits: Dataset, recipe: Words) -> None:
-    whole, again = _train(digits, recipe=recipe), _train(digits, recipe=recipe)
+def test_a_seed_gives_the_same_bits_twice_and_resuming_changes_none(digits: Dataset, recipe: Words, way: Way) -> None:
+    whole, again = _train(digits, recipe=recipe, way=way), _train(digits, recipe=recipe, way=way)
     assert _numbers(list(whole)) == _numbers(list(again))
     assert _fingerprint(whole) == _fingerprint(again)
-    begun = _train(digits, recipe=recipe)
+    begun = _train(digits, recipe=recipe, way=way)
     next(iter(begun))
-    resumed = _train(digits, recipe=recipe)
+    resumed = _train(digits, recipe=recipe, way=way)
     resumed.restore(begun.checkpoint())
     assert len(list(resumed)) == 2
     assert _numbers(resumed.epochs) == _numbers(whole.epochs)
@@ -78,27 +90,26 @@ def test_what_others_draw_or_do_changes_nothing(digits: Dataset) -> None:
     assert _fingerprint(disturbed) == _fingerprint(undisturbed)
 
 
-def test_training_equals_a_plain_pytorch_loop(digits: Dataset) -> None:
+@pytest.mark.parametrize("way", ["native", "pytorch"])
+def test_training_equals_a_plain_pytorch_loop(digits: Dataset, way: Way) -> None:
     """Same data order, same start: plain modules, PyTorch's own optimiser, schedule and loss."""
     network = "conv3-6,bias tanh avgpool2 gap linear-10,bias"
-    ours = _train(digits, network, recipe={"schedule": "step every=1 times=0.5", "loss": "cross-entropy smoothing=0.1"})
+    recipe: Words = {"schedule": "step every=1 times=0.5", "loss": "cross-entropy smoothing=0.1"}
+    ours = _train(digits, network, recipe, way=way)
     plain = torch.nn.Sequential(
         torch.nn.Conv2d(1, 6, 3), torch.nn.Tanh(), torch.nn.AvgPool2d(2), torch.nn.AdaptiveAvgPool2d(1),
         torch.nn.Flatten(), torch.nn.Linear(6, 10),
     ).double()  # fmt: skip
     with torch.no_grad():
-        for theirs, mine in zip(plain.parameters(), ours.model.parameters(), strict=True):
-            theirs.copy_(mine)
+        for theirs, mine in zip(plain.parameters(), ours.weights().values(), strict=True):
+            theirs.copy_(torch.from_numpy(mine))
     optimiser = torch.optim.SGD(plain.parameters(), 0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, 1, 0.5)
     images = torch.from_numpy(digits.train_images_NCHW).double() / 255
     labels = torch.from_numpy(digits.train_labels_N)
     images = (images - images.mean()) / images.std(correction=0)
     for done, epoch in enumerate(ours):
-        ours.epochs.pop()  # the data order of this epoch is drawn from how many came before
-        assert len(ours.epochs) == done
-        order = torch.randperm(len(labels), generator=ours._generator("order"))
-        ours.epochs.append(epoch)
+        order = torch.from_numpy(Draws.of(0, done, len(labels), ours.recipe).order)
         loss_sum, correct = 0.0, 0
         for chosen in order.split(64):
             logits = plain(images[chosen])
@@ -112,20 +123,21 @@ def test_training_equals_a_plain_pytorch_loop(digits: Dataset) -> None:
         assert epoch.train_loss == pytest.approx(loss_sum / len(labels), rel=1e-4)
         assert abs(epoch.train_correct - correct) <= 1  # a tie may fall either way in float32
         schedule.step()
-    for theirs, mine in zip(plain.parameters(), ours.model.parameters(), strict=True):
-        torch.testing.assert_close(mine.double(), theirs, atol=1e-4, rtol=1e-3)
+    for theirs, mine in zip(plain.parameters(), ours.weights().values(), strict=True):
+        np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-4, rtol=1e-3)
 
 
 def test_the_average_is_that_of_pytorch_and_is_what_is_judged(digits: Dataset) -> None:
-    averaged, plain = _train(digits, recipe={"average": "ema 0.9"}), _train(digits)
-    reference = AveragedModel(plain.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
-    step = plain.optimiser.step
+    averaged, plain = _train(digits, recipe={"average": "ema 0.9"}, way="pytorch"), _train(digits, way="pytorch")
+    model, optimiser = _pytorch(plain).model, _pytorch(plain).optimiser
+    reference = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    step = optimiser.step
 
     def step_and_average() -> None:
         step()
-        reference.update_parameters(plain.model)
+        reference.update_parameters(model)
 
-    plain.optimiser.step = step_and_average  # type: ignore[method-assign, assignment]
+    optimiser.step = step_and_average  # type: ignore[method-assign, assignment]
     assert [e.train_loss for e in averaged] == [e.train_loss for e in plain]
     for name, value in averaged.weights().items():
         expected = reference.module.state_dict()[name].numpy()
@@ -134,11 +146,76 @@ def test_the_average_is_that_of_pytorch_and_is_what_is_judged(digits: Dataset) -
 
 
 def test_momentum_and_first_beta_follow_the_one_cycle(digits: Dataset) -> None:
-    for optimiser, key in (("sgd lr=0.1 momentum=0.9", "momentum"), ("adam lr=0.01", "betas")):
-        trained = _train(digits, recipe={"optimiser": optimiser, "schedule": "onecycle", "epochs": 1})
+    for said, key in (("sgd lr=0.1 momentum=0.9", "momentum"), ("adam lr=0.01", "betas")):
+        recipe: Words = {"optimiser": said, "schedule": "onecycle", "epochs": 1}
+        trained = _train(digits, recipe=recipe, way="pytorch")
         list(trained)
-        held = trained.optimiser.param_groups[0][key]
+        held = _pytorch(trained).optimiser.param_groups[0][key]
         assert (held[0] if key == "betas" else held) == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: " ".join(map(str, recipe.values())))
+def test_both_ways_train_alike_from_the_same_draws(digits: Dataset, recipe: Words) -> None:
+    """No dropout here: the two draw it differently. Rounding grows from step to step, so one epoch is compared."""
+    network = "every conv3: pad=1; after conv3: batchnorm tanh; conv3-8 avgpool2 conv3-8 gap conv1-10,bias"
+    native, pytorch = (_train(digits, network, {**recipe, "epochs": 1}, way=way) for way in ("native", "pytorch"))
+    mine, theirs = next(iter(native)), next(iter(pytorch))
+    assert (native.way, pytorch.way) == ("native", "pytorch")
+    assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+    assert mine.test_loss == pytest.approx(theirs.test_loss, rel=2e-3)
+    assert abs(mine.train_correct - theirs.train_correct) <= 5
+
+
+def test_a_run_begun_one_way_goes_on_the_other(digits: Dataset) -> None:
+    network = "conv3-8 batchnorm tanh gap conv1-10,bias"
+    recipe: Words = {"optimiser": "adam lr=0.01", "average": "ema 0.98", "batch": 128}
+    whole = list(_train(digits, network, recipe, way="native"))
+    begun = _train(digits, network, recipe, way="pytorch")
+    next(iter(begun))
+    resumed = _train(digits, network, recipe, way="native")
+    resumed.restore(begun.checkpoint())
+    assert [epoch.epoch for epoch in resumed] == [2, 3]
+    assert resumed.epochs[-1].train_loss == pytest.approx(whole[-1].train_loss, rel=2e-2)
+
+
+def test_the_number_of_threads_changes_no_bit_of_the_native_way(digits: Dataset) -> None:
+    said = {"optimiser": "sgd lr=0.05 momentum=0.9", "batch": 50, "epochs": 2, "augment": "rotate=5deg contrast=20%"}
+    one, two = (train(NETWORK, said, digits, threads=threads, way="native") for threads in (1, 2))
+    assert _numbers(list(one)) == _numbers(list(two))
+    assert _fingerprint(one) == _fingerprint(two)
+
+
+def test_what_cannot_be_compiled_is_trained_with_pytorch_and_says_why(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise NativeError("no C compiler was found")
+
+    monkeypatch.setattr(trainer, "NativeStep", missing)
+    trained = _train(digits)
+    assert trained.way == "pytorch"
+    assert trained.reason == "trained with PyTorch, many times slower: no C compiler was found"
+    assert next(iter(trained)).train_total == 1438
+    with pytest.raises(NativeError, match="no C compiler"):
+        _train(digits, way="native")
+
+
+def test_without_test_images_an_epoch_counts_none(digits: Dataset) -> None:
+    untested = replace(digits, test_images_NCHW=digits.test_images_NCHW[:0], test_labels_N=digits.test_labels_N[:0])
+    for way in ("native", "pytorch"):
+        epoch = next(iter(_train(untested, way=way)))  # type: ignore[arg-type]
+        assert (epoch.test_total, epoch.test_correct, epoch.test_loss) == (0, 0, 0.0)
+
+
+def test_answers_are_those_of_pytorch() -> None:
+    logits = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * 20
+    labels = torch.arange(50) % 10
+    found = answers(logits.numpy(), labels.numpy())
+    probabilities = logits.double().softmax(1).max(1)
+    np.testing.assert_array_equal(found["predicted"], probabilities.indices.numpy())
+    np.testing.assert_allclose(found["confidence"], probabilities.values.numpy(), rtol=1e-6)
+    expected = F.cross_entropy(logits.double(), labels, reduction="none")
+    np.testing.assert_allclose(found["loss"], expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_an_epoch_counts_whole_images_and_the_answers_agree_with_it(digits: Dataset) -> None:
@@ -152,7 +229,7 @@ def test_an_epoch_counts_whole_images_and_the_answers_agree_with_it(digits: Data
 
 
 def test_training_learns(digits: Dataset) -> None:
-    epochs = list(_train(digits, recipe={"epochs": 6}))
+    epochs = list(_train(digits, recipe={"epochs": 8, "schedule": "onecycle"}))
     assert epochs[-1].test_accuracy > 0.8
     assert epochs[-1].train_loss < epochs[0].train_loss / 2
 

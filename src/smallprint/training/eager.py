@@ -82,7 +82,9 @@ class PyTorchStep:
     def state(self) -> State:
         state = State.of(self.plan)
         _copy(self.model.state_dict(), named(self.plan, state.parameters, state.running))
-        _copy(self.average, named(self.plan, state.average[: self.plan.parameters], state.average[self.plan.parameters :]))
+        _copy(
+            self.average, named(self.plan, state.average[: self.plan.parameters], state.average[self.plan.parameters :])
+        )
         for kept, vector in zip(self._moments(), (state.first, state.second), strict=True):
             _copy(kept, named(self.plan, vector, state.running))
         return state
@@ -103,7 +105,8 @@ class PyTorchStep:
             }
         first, second = (named(self.plan, vector, state.running) for vector in (state.first, state.second))
         for name, parameter in self.model.named_parameters():
-            moments = [torch.from_numpy(kept[name].copy()).to(self.device) for kept in (first, second)]
+            # A fused optimiser walks memory: its moments must be laid out as the parameter is.
+            moments = [torch.empty_like(parameter).copy_(torch.tensor(kept[name])) for kept in (first, second)]
             if isinstance(self.recipe.optimiser, Sgd):
                 self.optimiser.state[parameter] = {"momentum_buffer": moments[0]}
             else:

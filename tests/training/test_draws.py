@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+
+from smallprint.spec.recipe import Recipe
+from smallprint.training.draws import Draws
+
+RECIPE = Recipe.parse({"optimiser": "sgd lr=0.1", "augment": "rotate=7deg; contrast=10%"})
+
+
+def test_every_image_is_drawn_once_in_every_epoch() -> None:
+    for epoch in range(3):
+        assert sorted(Draws.of(0, epoch, 500, RECIPE).order) == list(range(500))
+
+
+def test_seed_and_epoch_decide_every_draw() -> None:
+    first, again = Draws.of(3, 5, 200, RECIPE), Draws.of(3, 5, 200, RECIPE)
+    np.testing.assert_array_equal(first.order, again.order)
+    np.testing.assert_array_equal(first.changes[0].inverse, again.changes[0].inverse)
+    np.testing.assert_array_equal(first.changes[1].contrast, again.changes[1].contrast)
+    assert first.key == again.key
+    for other in (Draws.of(4, 5, 200, RECIPE), Draws.of(3, 6, 200, RECIPE)):
+        assert (other.order != first.order).any()
+        assert not np.array_equal(other.changes[0].inverse, first.changes[0].inverse)  # type: ignore[arg-type]
+        assert other.key != first.key
+
+
+def test_another_recipe_leaves_order_and_dropout_as_they_were() -> None:
+    plain = Draws.of(0, 0, 100, Recipe.parse({"optimiser": "adam lr=0.1"}))
+    np.testing.assert_array_equal(plain.order, Draws.of(0, 0, 100, RECIPE).order)
+    assert plain.key == Draws.of(0, 0, 100, RECIPE).key
+    assert plain.changes == []
