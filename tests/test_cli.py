@@ -18,38 +18,9 @@ import pytest
 
 import smallprint
 from smallprint.cli import main
+from smallprint.spec.dataset import DATASETS
+from smallprint.spec.ladder import Ladder
 
-LADDER = '''
-title   = "Tiny"
-dataset = "digits"
-
-[contract]
-accuracy    = ">= 20%"
-last_epochs = 2
-
-[recipe]
-optimiser = "sgd lr=0.05 momentum=0.9"
-batch     = 64
-epochs    = 2
-
-[[rung]]
-name    = "base"
-target  = "Start."
-network = """
-every conv3: pad=1
-after conv3: relu
-conv3-8 maxpool conv3-8 gap conv1-10
-"""
-
-[[rung]]
-name    = "batchnorm"
-target  = "Normalise."
-network = """
-every conv3: pad=1
-after conv3: batchnorm relu
-conv3-8 maxpool conv3-8 gap conv1-10
-"""
-'''
 SHIPPED = ", ".join(smallprint.shipped())
 MNIST_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
 MNIST = os.environ.get("SMALLPRINT_DATA", "")  # the fixture takes it away
@@ -74,9 +45,10 @@ def say(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tiny_text: str,
 ) -> Say:
     """Run a command line in an empty folder that holds nothing but tiny.toml; no network, no data set, no colours."""
-    (tmp_path / "tiny.toml").write_text(LADDER)
+    (tmp_path / "tiny.toml").write_text(tiny_text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -95,10 +67,10 @@ def say(
 
 
 @pytest.fixture(scope="module")
-def climbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def climbed(tmp_path_factory: pytest.TempPathFactory, tiny: Ladder) -> Path:
     """Runs of both rungs, two seeds each."""
     root = tmp_path_factory.mktemp("climbed")
-    for _ in smallprint.climb(smallprint.parse_ladder(LADDER, name="tiny"), seeds=2, runs=root, threads=1):
+    for _ in smallprint.climb(tiny, seeds=2, runs=root, threads=1):
         pass
     return root
 
@@ -128,11 +100,11 @@ def idx(*shape: int) -> bytes:
 
 
 @pytest.fixture
-def bad(tmp_path: Path) -> None:
+def bad(tmp_path: Path, tiny_text: str) -> None:
     """Files with something wrong in each."""
-    (tmp_path / "maxpol.toml").write_text(LADDER.replace("maxpool", "maxpol", 1))
-    (tmp_path / "l@dder.toml").write_text(LADDER)
-    (tmp_path / "latin.toml").write_bytes(LADDER.replace("Tiny", "Pequeña").encode("latin-1"))
+    (tmp_path / "maxpol.toml").write_text(tiny_text.replace("maxpool", "maxpol", 1))
+    (tmp_path / "l@dder.toml").write_text(tiny_text)
+    (tmp_path / "latin.toml").write_bytes(tiny_text.replace("Tiny", "Pequeña").encode("latin-1"))
     (tmp_path / "folder.toml").mkdir()
     images = idx(2, 28, 28) + bytes(2 * 28 * 28)
     for name, file, content in (
@@ -215,9 +187,18 @@ def bad(tmp_path: Path) -> None:
             "no clause is called 'accurcy'; known: accuracy, last_epochs, parameters, epochs, macs, gap, certainty; "
             "did you mean 'accuracy'?",
         ),
+        ("climb tiny.toml --workers 0", "--workers is auto or a number from 1 to 1024, not '0'"),
+        ("climb tiny.toml --workers many", "--workers is auto or a number from 1 to 1024, not 'many'"),
         ("climb tiny.toml --device tpu", "--device is cpu, cuda or cuda:N, not 'tpu'"),
-        ("data nonsense", "no data set is called 'nonsense'; known: mnist, digits"),
-        ("data digit", "no data set is called 'digit'; known: mnist, digits; did you mean 'digits'?"),
+        (
+            "data nonsense",
+            f"no data set is called 'nonsense', and 'nonsense' is no folder or file; known: {', '.join(DATASETS)}",
+        ),
+        (
+            "data digit",
+            f"no data set is called 'digit', and 'digit' is no folder or file; known: {', '.join(DATASETS)}; "
+            "did you mean 'digits'?",
+        ),
         ("climb progressive --data missing", NOT_HERE),
         ("climb --data missing", NOT_HERE),
         (
@@ -235,7 +216,7 @@ def bad(tmp_path: Path) -> None:
         ),
         (
             "data mnist --data none",
-            "none/train-images-idx3-ubyte: not an IDX file of unsigned bytes: it starts with 3c 68 74 6d",
+            "none/train-images-idx3-ubyte: not an IDX file: it starts with 3c 68 74 6d",
         ),
         ("data mnist --data cut", "cut/train-images-idx3-ubyte.gz: damaged or cut off; " + REMOVE),
         ("data mnist --data page", "page/train-images-idx3-ubyte.gz: damaged or cut off; " + REMOVE),
@@ -293,10 +274,10 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_is_trained(say: Say, tm
 def test_runs_that_cannot_be_written_stop_the_climb_before_it_trains(say: Say, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     before = files(tmp_path)
-    status, out, err = say("climb", "tiny.toml", "--runs", "file")
+    status, out, err = say("climb", "tiny.toml", "--runs", "file", "--workers", "1")
     assert err == f"smallprint: file/tiny/base/seed-0: cannot be written: {UNWRITABLE.format('Not a directory')}\n"
     assert (status, files(tmp_path)) == (2, before)
-    assert "epoch" not in out.split("base", 1)[1]
+    assert "epoch " not in out
 
 
 @pytest.mark.parametrize("command", ["judge", "report", "climb"])
@@ -381,7 +362,7 @@ def as_another_user(folder: Path, *words: str) -> Said:
 
 
 @pytest.fixture
-def locked() -> Iterator[Path]:
+def locked(tiny_text: str) -> Iterator[Path]:
     """A folder that everybody may read, with a ladder and an empty run folder."""
     installed = Path(sys.prefix)
     if not all(folder.stat().st_mode & 0o005 == 0o005 for folder in (installed, *installed.parents)):
@@ -389,7 +370,7 @@ def locked() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        (folder / "tiny.toml").write_text(LADDER)
+        (folder / "tiny.toml").write_text(tiny_text)
         (folder / "runs" / "tiny" / "base" / "seed-0").mkdir(parents=True)
         yield folder
         (folder / "runs" / "tiny" / "base" / "seed-0").chmod(0o755)
@@ -498,7 +479,11 @@ def test_doctor_gives_what_it_finds_as_json(say: Say) -> None:
     assert (said["smallprint"], said["mnist"]) == (smallprint.__version__, None)
     assert said["cache"] == str(Path(os.environ["XDG_CACHE_HOME"]) / "smallprint" / "data")
     assert said["ladders"] == list(smallprint.shipped())
-    assert "'smallprint data mnist' fetches it" in say("doctor").out
+    told = say("doctor").out
+    assert "'smallprint data mnist' fetches it" in told
+    assert f"     workers: {said['workers']}\n" in told
+    count, _, why = said["workers"].partition(" ")
+    assert (int(count), why[:6]) == (said["cores"], "(auto:")
 
 
 def test_climb_prints_one_json_document_and_its_progress_elsewhere(say: Say, tmp_path: Path) -> None:
@@ -575,8 +560,10 @@ def test_judge_is_undecided_where_nothing_was_measured_and_says_what_to_do(say: 
     )
 
 
-def test_judge_does_not_take_another_recipes_run_for_this_one(say: Say, runs: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(LADDER.replace("lr=0.05", "lr=0.04"))
+def test_judge_does_not_take_another_recipes_run_for_this_one(
+    say: Say, runs: Path, tmp_path: Path, tiny_text: str
+) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_text.replace("lr=0.05", "lr=0.04"))
     status, out, _ = say("judge", "tiny.toml", "--contract", "accuracy >= 1%")
     assert status == 3
     assert "the runs of base, batchnorm under runs/tiny are of another network or recipe\n" in out
@@ -599,13 +586,14 @@ def test_judge_says_why_a_failed_run_does_not_count(say: Say, runs: Path) -> Non
 # What is not loaded, and not fetched
 
 
-def test_nothing_that_does_not_train_imports_torch(climbed: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(LADDER)
+def test_nothing_that_does_not_train_imports_torch(climbed: Path, tmp_path: Path, tiny_text: str) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_text)
     shutil.copytree(climbed, tmp_path / "runs")
     lines = [
         "--help", "--version", "climb --help", "report --help", "ladders", "show tiny.toml", "show tiny.toml --json",
         "diff tiny.toml", "judge tiny.toml", "judge tiny.toml --json", "report tiny.toml", "data digits",
         "climb tiny.toml:bass", "climb tiny.toml --seeds 0", "climb tiny.toml --device tpu",
+        "climb tiny.toml --workers 0", "climb ./tiny.toml --seeds 2 --workers 2",
     ]  # fmt: skip
     program = f"""
 import sys
@@ -668,7 +656,7 @@ def test_help_and_version_are_answered(say: Say) -> None:
     status, out, err = say("--help")
     assert (status, err) == (0, "")
     assert "..." not in out.split("Commands:")[1]  # every command's help fits its line
-    for command in ("climb", "show", "diff", "judge", "report", "data", "ladders", "doctor"):
+    for command in ("climb", "show", "diff", "judge", "report", "new", "data", "ladders", "doctor"):
         assert say(command, "-h").out.startswith(f"Usage: smallprint {command} ")
 
 
@@ -688,19 +676,21 @@ def test_diff_says_where_there_is_nothing_to_compare(say: Say) -> None:
     assert say("diff", "tiny.toml:base", "base").out == "base -> base\nnothing changed\n"
 
 
-def test_a_colon_takes_a_ladder_apart_only_where_no_file_has_that_name(say: Say, tmp_path: Path) -> None:
+def test_a_colon_takes_a_ladder_apart_only_where_no_file_has_that_name(
+    say: Say, tmp_path: Path, tiny_text: str
+) -> None:
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "tiny.toml").write_text(LADDER)
+    (tmp_path / "x" / "tiny.toml").write_text(tiny_text)
     (tmp_path / "a:x").mkdir()
-    (tmp_path / "a:x" / "tiny.toml").write_text(LADDER)
+    (tmp_path / "a:x" / "tiny.toml").write_text(tiny_text)
     assert "1/2 base" in say("show", "x/tiny.toml:base").out
     assert "2/2 batchnorm" in say("show", "a:x/tiny.toml").out
     assert "1/2 base" not in say("show", "a:x/tiny.toml:batchnorm").out
-    (tmp_path / "tiny.toml:base").write_text(LADDER)
+    (tmp_path / "tiny.toml:base").write_text(tiny_text)
     assert "2/2 batchnorm" in say("show", "tiny.toml:base").out
 
 
 def test_rungs_are_climbed_in_the_ladders_order_and_each_once(say: Say) -> None:
-    out = say("climb", "tiny.toml:batchnorm", "--rung", "base", "--rung", "base", "--threads", "1").out
+    out = say("climb", "tiny.toml:batchnorm", "--rung", "base", "--rung", "base", "--workers", "1").out
     headings = [line for line in out.splitlines() if " multiply-adds" in line and "/2 " in line]
     assert [line.split("  ")[0] for line in headings] == ["1/2 base", "2/2 batchnorm"]

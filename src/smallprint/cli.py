@@ -140,8 +140,8 @@ def climb(
         _print_json({**ladder_document(chosen, results), "report": [str(html), str(markdown)]})
     else:
         typer.echo(f"\nreport: {html}\n        {markdown}")
-    if left := watch.what_is_left():
-        raise RunError(left)
+    if why := watch.why_left_out():
+        raise RunError(why)
 
 
 @app.command()

@@ -65,8 +65,7 @@ def sweep(
 def auto_workers(device: str = "cpu", threads: int | None = None) -> int:
     """Trainings that run side by side where nobody says how many: one per core, or per `threads` cores.
 
-    The step of a tiny network is too short to be shared well: two trainings of one thread each end sooner than one
-    of two threads after the other. A GPU is given one training at a time.
+    Trainings of one thread each share no step, so that none ever waits for another. A GPU is given one at a time.
     """
     from smallprint.training.machine import cores
 

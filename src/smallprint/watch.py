@@ -32,10 +32,10 @@ class Watch:
         self.ladder = ladder
         self.rungs = rungs
         self.console = console
-        self.left: list[RunLeft] = []  # jobs that could not be trained
+        self.left_out: list[RunLeft] = []
         self._pace = Pace(ladder, rungs, seeds)
         self._many = False  # trainings run side by side
-        self._left: set[tuple[str, int]] = set()  # rung and seed of what is not trained yet
+        self._to_do: set[tuple[str, int]] = set()  # rung and seed of what is not trained yet
         self._to_train = 0  # how many they were
         self._headed: Rung | None = None  # whose heading stands above
         self._in_table = False  # the last line was a row
@@ -59,13 +59,13 @@ class Watch:
             self._block("", terminal.summary_table(self.ladder, results))
         return results
 
-    def what_is_left(self) -> str:
-        """What became of the jobs that could not be trained, for a person to act on; empty if there are none."""
+    def why_left_out(self) -> str:
+        """Why some jobs were not trained, and what a person can do about it; empty if there are none."""
         names: dict[str, list[str]] = {}
-        for event in sorted(self.left, key=lambda event: (self.rungs.index(event.job.rung), event.job.seed)):
+        for event in sorted(self.left_out, key=lambda event: self._place(event.job)):
             who = f"process {event.holder}" if event.holder else "another process"
             names.setdefault(who if event.held else "", []).append(f"{event.job.rung.name} seed {event.job.seed}")
-        said = [event.reason for event in self.left if not event.held]
+        said = [event.reason for event in self.left_out if not event.held]
         said += [
             f"held by {who}: {len(runs)} run{'s' * (len(runs) > 1)} ({', '.join(runs)}); start again when it has ended"
             for who, runs in names.items()
@@ -77,12 +77,12 @@ class Watch:
         """Note which trainings run, and what is left of the climb."""
         if isinstance(event, SweepStarted):
             self._many = event.workers > 1
-            self._left = {(job.rung.name, job.seed) for job in event.left}
+            self._to_do = {(job.rung.name, job.seed) for job in event.left}
             self._to_train = len(event.left)
         if isinstance(event, RungStarted | RungJudged | SweepStarted):
             return
         if isinstance(event, RunLeft):
-            self.left.append(event)
+            self.left_out.append(event)
         run = (event.job.rung.name, event.job.seed)
         match event:
             case RunStarted(job=job, stored=stored):
@@ -91,7 +91,7 @@ class Watch:
                 self._running[run] = (job, (*self._running[run][1], epoch))
             case RunEnded() | RunLeft():
                 self._running.pop(run, None)
-                self._left.discard(run)
+                self._to_do.discard(run)
 
     def _tell(self, event: ClimbEvent) -> None:
         match event:
@@ -121,19 +121,21 @@ class Watch:
     def _doing(self) -> str:
         """What stands beside the bar."""
         if self._many:
-            return f"{self.ladder.name}: {self._to_train - len(self._left)} of {self._to_train} trained"
+            return f"{self.ladder.name}: {self._to_train - len(self._to_do)} of {self._to_train} trained"
         return f"{self.ladder.name}:{self._headed.name}" if self._headed else self.ladder.name
+
+    def _place(self, job: Job) -> tuple[int, int]:
+        """Where a job stands in the climb."""
+        return self.rungs.index(job.rung), job.seed
 
     def _start(self, job: Job, stored: Sequence[Epoch]) -> None:
         behind = f", going on behind epoch {len(stored)}" if stored else ""
-        if self._many:
-            if behind:
-                self._of(job, behind)
-            return
-        self._of(job, behind)
-        self._names()
-        for epoch in stored:
-            self._row(job, epoch)
+        if behind or not self._many:
+            self._of(job, behind)
+        if not self._many:
+            self._names()
+            for epoch in stored:
+                self._row(job, epoch)
 
     def _heading(self, rung: Rung) -> None:
         """A rung's heading, unless it stands there."""
@@ -177,7 +179,8 @@ class Watch:
         """The running trainings, as many as the screen has room for."""
         if not (self._many and self.console.is_terminal and self._running):
             return None
-        rows = [(job.rung.name, job.seed, job.rung.recipe.epochs, epochs) for job, epochs in self._running.values()]
+        running = sorted(self._running.values(), key=lambda run: self._place(run[0]))
+        rows = [(job.rung.name, job.seed, job.rung.recipe.epochs, epochs) for job, epochs in running]
         return terminal.running_table(rows, self.ladder.contract.last_epochs, self.console.height - _BESIDES)
 
 

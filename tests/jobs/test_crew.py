@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -62,7 +63,9 @@ def test_side_by_side_stores_the_same_bits_as_one_after_the_other(
         told = [type(event).__name__ for event in events if event.job == job]
         assert told == ["RunStarted", "EpochEnded", "EpochEnded", "RunEnded"]
     again = list(side_by_side(jobs, digits, terms(tmp_path / "two"), 2))
-    assert [(event.job, event.reused) for event in again if isinstance(event, RunEnded)] == [(job, True) for job in jobs]
+    assert [(event.job, event.reused) for event in again if isinstance(event, RunEnded)] == [
+        (job, True) for job in jobs
+    ]
 
 
 def test_a_worker_that_is_killed_fails_its_run_alone_and_the_run_goes_on_at_the_next_start(
@@ -134,7 +137,7 @@ def test_a_run_that_fails_leaves_its_process_to_the_next_one(tiny_text: str, dig
     assert {name: run.status for name, run in runs.items()} == {
         ("huge", 0): "failed", ("huge", 1): "failed", ("base", 0): "finished", ("base", 1): "finished",
     }  # fmt: skip
-    assert runs["huge", 1].reason.startswith("RuntimeError: ")
+    assert re.match("(Memory|Runtime)Error: ", runs["huge", 1].reason)
     assert read_run(jobs[1].folder(tmp_path)) == runs["huge", 1]
 
 

@@ -28,6 +28,7 @@ from smallprint.jobs.job import (
 from smallprint.results.runs import RunWriter, read_run
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder
+from smallprint.training import machine
 from smallprint.training.data import Dataset
 from smallprint.training.trainer import Trainer
 
@@ -75,8 +76,15 @@ def test_a_run_says_where_it_was_trained(job: Job, digits: Dataset, terms: Terms
     assert (environment.smallprint, environment.device, environment.threads) == (smallprint.__version__, "cpu", 1)
 
 
-def test_without_a_number_of_threads_a_tiny_step_is_not_shared(job: Job, digits: Dataset, terms: Terms) -> None:
-    assert trained(job, digits, replace(terms, threads=None)).run.environment.threads == 1
+def test_without_a_number_of_threads_the_run_says_how_many_the_training_chose(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    run = trained(job, digits, replace(terms, threads=None)).run
+    assert run.environment.threads in {1, machine.cores()}
+    assert [replace(epoch, seconds=0.0) for epoch in run.epochs] == [
+        replace(epoch, seconds=0.0)
+        for epoch in trained(job, digits, replace(terms, root=terms.root / "other")).run.epochs
+    ]
 
 
 def test_a_run_that_is_stored_whole_is_reused_though_its_folder_is_held(
@@ -185,9 +193,7 @@ def test_a_folder_that_another_process_holds_is_left_and_taken_over_when_that_is
     ) as other:
         assert other.stdout
         assert other.stdout.readline() == "held\n"
-        reason = (
-            f"{folder}: held by process {other.pid}; start again when it has ended, or choose another --runs"
-        )
+        reason = f"{folder}: held by process {other.pid}; start again when it has ended, or choose another --runs"
         left = RunLeft(job=job, reason=reason, held=True, holder=other.pid)
         assert list(train(job, digits, terms)) == [left]
         assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
@@ -212,9 +218,7 @@ def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladd
 # In place of a process that is no more
 
 
-def test_a_run_that_is_given_up_keeps_its_epochs_and_goes_on_from_them(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
+def test_a_run_that_is_given_up_keeps_its_epochs_and_goes_on_from_them(job: Job, digits: Dataset, terms: Terms) -> None:
     first = interrupted(job, digits, terms)
     (ended,) = give_up(job, digits.fingerprint, terms, "its process was ended by SIGKILL")
     assert isinstance(ended, RunEnded)
@@ -226,9 +230,7 @@ def test_a_run_that_is_given_up_keeps_its_epochs_and_goes_on_from_them(
     assert [event.epoch.epoch for event in events if isinstance(event, EpochEnded)] == [2]
 
 
-def test_a_run_that_was_complete_when_its_process_went_is_not_given_up(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
+def test_a_run_that_was_complete_when_its_process_went_is_not_given_up(job: Job, digits: Dataset, terms: Terms) -> None:
     run = trained(job, digits, terms).run
     assert list(give_up(job, digits.fingerprint, terms, "gone")) == [RunEnded(job=job, run=run, reused=False)]
 

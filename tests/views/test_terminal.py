@@ -52,6 +52,25 @@ def test_an_epochs_numbers_stand_under_their_names() -> None:
     assert len(line) == len(terminal.EPOCH_HEADER)
 
 
+def test_a_running_training_is_a_line_with_its_last_and_its_worst_epoch(ladder: Ladder, fabricate: Fabricate) -> None:
+    run = fabricate(ladder, ladder.rungs[0], 3, epochs=7)
+    worst = min(100 * epoch.test_accuracy for epoch in run.epochs[-5:])
+    rows = [("base", 3, 15, run.epochs), ("a-long-name", 12, 15, ())]
+    assert plain(terminal.running_table(rows[1:], 5, 9)) == ["rung         seed  epoch", "a-long-name    12   0/15"]
+    header, first, second = plain(terminal.running_table(rows, 5, 9))
+    assert header.split() == ["rung", "seed", "epoch", "test", "%", "worst", "of", "last", "5", "%", "seconds"]
+    assert first.split() == ["base", "3", "7/15", f"{100 * run.epochs[-1].test_accuracy:.2f}", f"{worst:.2f}", "4.3"]
+    assert second.split() == ["a-long-name", "12", "0/15"]
+
+
+def test_more_running_trainings_than_the_screen_has_lines_are_counted(ladder: Ladder) -> None:
+    rows = [(rung.name, seed, 15, ()) for rung in ladder.rungs[:2] for seed in range(4)]
+    lines = plain(terminal.running_table(rows, 5, 3))
+    assert [line.split()[:2] for line in lines[1:4]] == [["base", "0"], ["base", "1"], ["base", "2"]]
+    assert lines[4:] == ["... and 5 more"]
+    assert len(plain(terminal.running_table(rows, 5, -2))) == 3
+
+
 def test_every_layer_is_shown_with_what_follows_it_and_the_sums_below() -> None:
     network = Network.parse("every conv3: pad=1; after conv3: batchnorm relu; conv3-8 maxpool tanh gap conv1-10")
     assert plain(terminal.layer_table(trace(network, (1, 8, 8)))) == [

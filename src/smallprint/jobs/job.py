@@ -144,7 +144,7 @@ def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Itera
     run = replace(run, epochs=stored.epochs if stored else ())
     writer.begin(run, job.ladder.only(job.rung))
     try:
-        trainer = Trainer(trace, recipe, dataset, job.seed, device=terms.device, threads=threads)
+        trainer = Trainer(trace, recipe, dataset, job.seed, device=terms.device, threads=terms.threads)
         checkpoint = writer.stored_checkpoint() if stored else None
         if checkpoint and not _restored(trainer, checkpoint):
             yield RunLeft(job=job, reason=_DAMAGED.format(writer.folder / "resume.pt"), held=False)
@@ -152,7 +152,8 @@ def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Itera
         run = replace(run, epochs=tuple(trainer.epochs))
         yield RunStarted(job=job, stored=run.epochs)
         for epoch in trainer:
-            run = replace(run, epochs=(*run.epochs, epoch))
+            environment = replace(environment, threads=trainer.threads)  # it may have found out what serves it best
+            run = replace(run, epochs=(*run.epochs, epoch), environment=environment)
             writer.checkpoint(trainer.checkpoint())
             writer.keep(run)
             yield EpochEnded(job=job, epoch=epoch)
