@@ -21,6 +21,7 @@ from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run, read_runs
 from smallprint.spec.ladder import Ladder, Rung, parse_ladder
 from smallprint.sweep import SweepStarted
+from smallprint.training.native import NativeError
 from smallprint.views.terminal import EPOCH_HEADER
 from smallprint.watch import Watch
 
@@ -88,6 +89,20 @@ def test_what_was_trained_before_is_said_in_a_line(ladder: Ladder, tmp_path: Pat
     lines, again = watched(ladder, tmp_path, seeds=2)
     assert lines[5:8] == ["seed 0: trained before, finished", "seed 1", EPOCH_HEADER]
     assert again[0].runs[0] == first[0].runs[0]
+
+
+def test_a_missing_compiler_is_said_once_and_stays_on_record(
+    ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise NativeError("no C compiler was found")
+
+    monkeypatch.setattr("smallprint.training.trainer.NativeStep", missing)
+    lines, results = watched(ladder, tmp_path, seeds=2)
+    slow = "trained with PyTorch, many times slower: no C compiler was found"
+    assert lines[5:8] == [slow, "seed 0", EPOCH_HEADER]
+    assert lines.count(slow) == 1
+    assert {run.environment.way for run in results[0].runs} == {"pytorch"}
 
 
 def test_a_run_that_goes_on_shows_its_stored_epochs_first(ladder: Ladder, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Watch:
         self._to_train = 0  # how many they were
         self._headed: Rung | None = None  # whose heading stands above
         self._in_table = False  # the last line was a row
+        self._said: set[str] = set()  # what need not be said again
         self._running: dict[tuple[str, int], tuple[Job, tuple[Epoch, ...]]] = {}
 
     def show(self, events: Iterable[ClimbEvent]) -> list[RungResult]:
@@ -101,7 +102,10 @@ class Watch:
                 self._heading(rung)
             case RunSetAside(job=job, folder=folder):
                 self._of(job, f": the network, recipe or data has changed; the earlier run is kept in {folder}")
-            case RunStarted(job=job, stored=stored):
+            case RunStarted(job=job, stored=stored, slow=slow):
+                if slow and slow not in self._said:
+                    self._said.add(slow)
+                    self._line(terminal.printable(slow))
                 self._start(job, stored)
             case EpochEnded(job=job, epoch=epoch) if not (self._many and self.console.is_terminal):
                 self._row(job, epoch)

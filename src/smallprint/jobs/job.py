@@ -64,6 +64,7 @@ class RunStarted:
 
     job: Job
     stored: tuple[Epoch, ...]  # epochs that were trained before
+    slow: str = ""  # why it is trained with PyTorch and not by the native step, where that was to be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +151,10 @@ def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Itera
             yield RunLeft(job=job, reason=_DAMAGED.format(writer.folder / "resume.pt"), held=False)
             return
         run = replace(run, epochs=tuple(trainer.epochs))
-        yield RunStarted(job=job, stored=run.epochs)
+        yield RunStarted(job=job, stored=run.epochs, slow=trainer.reason)
         for epoch in trainer:
-            environment = replace(environment, threads=trainer.threads)  # it may have found out what serves it best
+            # Only now the trainer has found out how many threads serve it best.
+            environment = replace(environment, threads=trainer.threads, way=trainer.way)
             run = replace(run, epochs=(*run.epochs, epoch), environment=environment)
             writer.checkpoint(trainer.checkpoint())
             writer.keep(run)

@@ -76,6 +76,7 @@ class Environment:
     platform: str  # operating system and processor
     device: str  # cpu, or the GPU's name
     threads: int  # of the training process
+    way: str = field(default="")  # how steps were computed: native or pytorch; empty in older runs
     commit: str = field(default="")  # of the working folder, if it is a git checkout
 
 
