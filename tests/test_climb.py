@@ -329,7 +329,7 @@ def both_run(process: subprocess.Popen[str]) -> None:
 
 
 def test_rungs_overlap_and_each_is_judged_when_its_own_seeds_have_ended(tmp_path: Path) -> None:
-    ladder = parse_ladder(QUICK.replace("epochs    = 2", "epochs    = 40") + SHORT, name="tiny")
+    ladder = parse_ladder(QUICK.replace("epochs    = 2", "epochs    = 200") + SHORT, name="tiny")
     _, *events = climb(ladder, seeds=1, runs=tmp_path, threads=1, workers=2)
     told: dict[str, list[str]] = {"base": [], "last": []}
     for event in events:
@@ -339,7 +339,7 @@ def test_rungs_overlap_and_each_is_judged_when_its_own_seeds_have_ended(tmp_path
         )
         told[about.rung.name].append(type(event).__name__)
     assert told["last"] == ["RungStarted", "RunStarted", "EpochEnded", "RunEnded", "RungJudged"]
-    assert told["base"] == ["RungStarted", "RunStarted", *["EpochEnded"] * 40, "RunEnded", "RungJudged"]
+    assert told["base"] == ["RungStarted", "RunStarted", *["EpochEnded"] * 200, "RunEnded", "RungJudged"]
     judged = [event.result for event in events if isinstance(event, RungJudged)]
     assert [result.rung.name for result in judged] == ["last", "base"]
     again = [event.result for event in climb(ladder, runs=tmp_path) if isinstance(event, RungJudged)]

@@ -177,7 +177,7 @@ def test_a_terminal_keeps_the_same_lines_under_a_live_bar_and_ctrl_c_leaves_it_t
     assert "[red]x[/red] [bold :smile: \\[" in lines
     assert EPOCH_HEADER in lines
     assert [line.split()[0] for line in lines if line.split()[1:2] == ["0.01"]][:3] == ["1/2", "2/2", "1/999"]
-    assert any("tiny:base" in line and "━" in line and line.endswith(" left") for line in lines)
+    assert any("tiny:long" in line and "━" in line and line.endswith(" left") for line in lines)
 
 
 def test_a_terminal_has_a_line_per_running_training_above_the_bar_and_verdicts_above_those(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ class PyTorchStep:
             for name, value in named(self.plan, state.parameters, state.running).items()
         }
         self.model.load_state_dict(tensors)
+        self.average = {}
+        self.optimiser.state.clear()
         if not taken:
             return
         if self.recipe.average:

@@ -17,7 +17,9 @@ Way = Literal["auto", "native", "pytorch"]
 class Step(Protocol):
     """A network in training, one batch at a time."""
 
-    threads: int  # in use
+    @property
+    def threads(self) -> int:
+        """In use."""
 
     def begin(self, draws: Draws) -> None:
         """Start an epoch."""

@@ -55,6 +55,8 @@ class Trainer:
         self.epochs: list[Epoch] = []
         self.way, self.reason = way, ""
         self.step: Step
+        if way == "native" and device != "cpu":
+            raise NativeError(f"the native step runs on the processor, not on {device}")
         if way != "pytorch" and device == "cpu":
             try:
                 self.step = NativeStep(trace, self.plan, recipe, dataset, seed, threads=threads)

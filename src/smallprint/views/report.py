@@ -289,7 +289,8 @@ def _machines(results: Sequence[RungResult]) -> list[str]:
     return sorted(
         {
             f"smallprint {place.smallprint}, torch {place.torch}, {place.device}, "
-            f"{place.threads} {'thread' if place.threads == 1 else 'threads'}{f', {place.way} step' if place.way else ''}"
+            f"{place.threads} {'thread' if place.threads == 1 else 'threads'}"
+            + (f", {place.way} step" if place.way else "")
             for place in places
         }
     )

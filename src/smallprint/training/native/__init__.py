@@ -41,9 +41,13 @@ class NativeStep:
     ) -> None:
         self.plan, self.recipe = plan, recipe
         self._images = np.ascontiguousarray(dataset.train_images_NCHW)
-        self._labels = np.ascontiguousarray(dataset.train_labels_N)
-        self._state = State.of(plan)
-        self._engine = Engine(plan, recipe, *dataset.mean_and_deviation, threads or machine.cores())
+        self._labels = np.ascontiguousarray(dataset.train_labels_N, np.int64)
+        assert 0 <= self._labels.min() <= self._labels.max() < plan.outputs
+        self._state, self._averaged = State.of(plan), False
+        batch = min(recipe.batch, len(self._labels))
+        self._engine = Engine(
+            plan, recipe, *dataset.mean_and_deviation, batch=batch, threads=threads or machine.cores()
+        )
         self._trial: dict[int, list[float]] = {} if threads or machine.cores() == 1 else {machine.cores(): []}
         views = named(plan, self._state.parameters, self._state.running)
         for name, value in build(trace, seed).state_dict().items():
@@ -62,6 +66,7 @@ class NativeStep:
         loss, correct = self._engine.train(self._state, self._epoch, first, count, rates, taken)
         self._loss += loss
         self._correct += correct
+        self._averaged = self.recipe.average is not None
         if self._trial:
             self._note(perf_counter() - started)
 
@@ -69,7 +74,7 @@ class NativeStep:
         return self._loss, self._correct
 
     def logits(self, images_NCHW: NDArray[Any]) -> NDArray[np.float32]:
-        judged = self._state.averaged() if self.recipe.average and self._state.average.any() else self._state
+        judged = self._state.averaged() if self._averaged else self._state
         return self._engine.predict(judged, np.ascontiguousarray(images_NCHW))
 
     def state(self) -> State:
@@ -77,6 +82,7 @@ class NativeStep:
 
     def restore(self, state: State, taken: int) -> None:
         self._state = State.like(state.arrays(), self.plan)
+        self._averaged = self.recipe.average is not None and taken > 0
 
     def _note(self, seconds: float) -> None:
         """Take the time of a step of the trial into account."""

@@ -6,11 +6,12 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,28 +21,44 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from smallprint.results.runs import write_whole
+from smallprint.spec.errors import SmallprintError
 
 _TIMEOUT = 120  # seconds for one compilation, and for waiting on another process that compiles the same
-_FLAGS = ("-std=gnu11", "-O2", "-fno-math-errno", "-ffp-contract=fast", "-fPIC", "-pthread")
-_FIXED = ("runtime.c", "runtime.h", "vectors.h")
+_FLAGS = ("-std=gnu11", "-fno-math-errno", "-ffp-contract=fast", "-fPIC", "-pthread")
+# Read once: a release installed while this process runs must not mix with what it has loaded.
+_FIXED: Mapping[str, str] = {
+    file.name: file.read_text(encoding="utf-8")
+    for file in resources.files(__package__).iterdir()
+    if file.name.endswith((".c", ".h"))
+}
 
 
-class NativeError(Exception):
-    """The native step cannot be had here; the message says why, in words for a user."""
+class NativeError(SmallprintError):
+    """The native step cannot be had here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiler:
-    """The system's C compiler, and what it makes of this processor."""
+    """A C compiler, and what it makes of this processor."""
 
-    path: str
+    command: tuple[str, ...]
     flags: tuple[str, ...]
     macros: str  # all that it defines for this processor: its version, and every instruction set
 
-    @property
-    def lanes(self) -> int:
-        """Values in one vector, as in vectors.h."""
-        return 16 if "__AVX512F__" in self.macros else 8 if "__AVX__" in self.macros else 4
+    @staticmethod
+    def of(command: tuple[str, ...], *extra: str) -> Compiler:
+        """The compiler behind a command, with extra flags.
+
+        Raises:
+            NativeError: it does not work.
+        """
+        target = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
+        flags = (target, *_FLAGS, *extra)
+        macros = _run([*command, *flags, "-dM", "-E", "-x", "c", os.devnull])
+        # GCC's partial redundancy elimination keeps more values than there are registers, at a third of the speed.
+        return Compiler(
+            command=command, flags=flags if "__clang__" in macros else (*flags, "-fno-tree-pre"), macros=macros
+        )
 
     @property
     def registers(self) -> int:
@@ -51,58 +68,59 @@ class Compiler:
 
 @cache
 def find_compiler() -> Compiler:
-    """The compiler named by `$CC`, or the first of cc, gcc and clang.
+    """The compiler that `$CC` names, or the first of cc, gcc and clang.
 
     Raises:
         NativeError: there is none, or it does not work.
     """
-    named = os.environ.get("CC")
-    path = next((found for name in ([named] if named else ["cc", "gcc", "clang"]) if (found := shutil.which(name))), None)
-    if path is None:
-        raise NativeError(f"no C compiler called {named} was found" if named else "no C compiler was found")
-    target = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    macros = _run([path, target, "-dM", "-E", "-x", "c", os.devnull])
-    # GCC's partial redundancy elimination keeps more values than there are registers, at a third of the speed.
-    extra = () if "__clang__" in macros else ("-fno-tree-pre",)
-    return Compiler(path=path, flags=(target, *_FLAGS, *extra), macros=macros)
+    named = os.environ.get("CC", "").strip()
+    commands = [shlex.split(named)] if named else [["cc"], ["gcc"], ["clang"]]
+    for command in commands:
+        if path := shutil.which(command[0]):
+            return Compiler.of((path, *command[1:]))
+    raise NativeError(f"no C compiler called {commands[0][0]} was found" if named else "no C compiler was found")
 
 
-def load_library(source: str) -> ctypes.CDLL:
+def load_library(compiler: Compiler, source: str) -> ctypes.CDLL:
     """The library of runtime.c and one network.c; compiled at first use, a few seconds.
 
     Raises:
-        NativeError: no compiler, or it fails, or the cache cannot be used.
+        NativeError: the compiler fails, or the cache cannot be used.
     """
-    compiler = find_compiler()
-    fixed = {name: (resources.files(__package__) / name).read_text(encoding="utf-8") for name in _FIXED}
+    network = {"network.c": source, **{name: text for name, text in _FIXED.items() if name.endswith(".h")}}
     try:
         folder = _private_folder()
-        runtime = _built(folder, compiler, "o", ("-O3", "-c"), fixed, "runtime.c", ())
-        library = _built(folder, compiler, "so", ("-shared",), {**fixed, "network.c": source}, "network.c", (runtime,))
+        runtime = _built(folder, compiler, ("-O3", "-c"), _FIXED, ("runtime.c",), "o")
+        library = _built(folder, compiler, ("-O2", "-shared"), network, ("network.c", str(runtime), "-lm"), "so")
         return ctypes.CDLL(str(library))
     except Timeout:
-        raise NativeError("another process has been compiling the same for two minutes") from None
+        raise NativeError(f"another process has been compiling the same for {_TIMEOUT} seconds") from None
     except OSError as fault:
         raise NativeError(f"the compiled step cannot be kept or loaded: {fault.strerror or fault}") from None
 
 
 def _built(
-    folder: Path, compiler: Compiler, suffix: str, mode: tuple[str, ...], files: dict[str, str], main: str,
-    linked: Sequence[Path],
-) -> Path:  # fmt: skip
+    folder: Path,
+    compiler: Compiler,
+    mode: tuple[str, ...],
+    files: Mapping[str, str],
+    inputs: tuple[str, ...],
+    kind: str,
+) -> Path:
     """One compiled file from the cache, made if it is missing or not as it was written."""
-    said = [*compiler.flags, *mode, compiler.path, compiler.macros, main, *(f"{k}\0{v}" for k, v in sorted(files.items()))]
+    texts = (f"{name}\0{text}" for name, text in sorted(files.items()))
+    said = (*compiler.command, *compiler.flags, compiler.macros, *mode, *inputs, *texts)
     key = hashlib.sha256("\0".join(said).encode()).hexdigest()[:40]
-    built, seal = folder / f"{key}.{suffix}", folder / f"{key}.sha256"
+    built, seal = folder / f"{key}.{kind}", folder / f"{key}.sha256"
     with FileLock(folder / f"{key}.lock", timeout=_TIMEOUT):
         if not _sealed(built, seal):
             with tempfile.TemporaryDirectory(dir=folder) as made:
                 for name, text in files.items():
                     (Path(made) / name).write_text(text, encoding="utf-8")
+                _run([*compiler.command, *compiler.flags, *mode, *inputs, "-o", built.name], made)
                 out = Path(made) / built.name
-                _run([compiler.path, *compiler.flags, *mode, "-I", made, str(Path(made) / main), *map(str, linked), "-o", str(out), "-lm"])
                 write_whole(seal, hashlib.sha256(out.read_bytes()).hexdigest().encode())
-                os.replace(out, built)
+                out.replace(built)
     return built
 
 
@@ -126,17 +144,19 @@ def _private_folder() -> Path:
     return folder
 
 
-def _run(command: list[str]) -> str:
-    """Run the compiler; what it prints."""
+def _run(command: list[str], folder: str | None = None) -> str:
+    """Run the compiler in a folder; what it prints."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False, stdin=subprocess.DEVNULL
-        )
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise NativeError(f"the C compiler {command[0]} did not end within two minutes") from None
+        raise NativeError(f"the C compiler {command[0]} did not end within {_TIMEOUT} seconds") from None
     except OSError as fault:
         raise NativeError(f"the C compiler {command[0]} cannot be run: {fault.strerror}") from None
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line.lower()), "no message")
+        said = done.stderr.splitlines()
+        first = next((line for line in said if "error" in line.lower()), said[0] if said else "no message")
         raise NativeError(f"the C compiler {command[0]} failed: {first.strip()[:200]}")
     return done.stdout

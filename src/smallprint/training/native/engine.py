@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
 from smallprint.spec.schedule import Rates
 from smallprint.training.augment import Change
-from smallprint.training.native.compiler import NativeError, find_compiler, load_library
+from smallprint.training.native.compiler import Compiler, NativeError, find_compiler, load_library
 from smallprint.training.native.plan import Plan
 from smallprint.training.native.source import write_source
 from smallprint.training.native.state import Floats, State
@@ -38,15 +38,12 @@ class _Images(ctypes.Structure):
 class _Rule(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32), ("nesterov", ctypes.c_int32),
-        ("momentum", ctypes.c_float), ("beta2", ctypes.c_float), ("eps", ctypes.c_float), ("decay", ctypes.c_float),
-        ("lr", ctypes.c_double), ("average", ctypes.c_double), ("smoothing", ctypes.c_float),
+        *((name, ctypes.c_double) for name in ("lr", "momentum", "beta2", "eps", "decay", "average", "smoothing")),
     ]  # fmt: skip
 
 
 class _State(ctypes.Structure):
-    _fields_ = [
-        ("parameters", _pointer), ("running", _pointer), ("first", _pointer), ("second", _pointer), ("average", _pointer)
-    ]  # fmt: skip
+    _fields_ = [(name, _pointer) for name in ("parameters", "running", "first", "second", "average")]
 
 
 class Engine:
@@ -56,18 +53,31 @@ class Engine:
         NativeError: there is no compiler, it fails, or memory does not suffice.
     """
 
-    def __init__(self, plan: Plan, recipe: Recipe, mean: Sequence[float], deviation: Sequence[float], threads: int) -> None:
-        self.plan, self.recipe = plan, recipe
-        self._normalisation = (ctypes.c_double * len(mean))(*mean), (ctypes.c_double * len(deviation))(*deviation)
-        self._library = load_library(write_source(plan, find_compiler().registers))
+    def __init__(
+        self,
+        plan: Plan,
+        recipe: Recipe,
+        mean: NDArray[np.float64],
+        deviation: NDArray[np.float64],
+        *,
+        batch: int,
+        threads: int,
+        compiler: Compiler | None = None,
+    ) -> None:
+        self.plan, self.batch = plan, batch
+        self._mean, self._deviation = (np.ascontiguousarray(value, np.float64) for value in (mean, deviation))
+        compiler = compiler or find_compiler()
+        self._library = load_library(compiler, write_source(plan, compiler.registers))
         self._library.engine_open.restype = _pointer
         self._library.engine_open.argtypes = [ctypes.c_int, ctypes.c_int, _pointer, _pointer]
         self._library.engine_close.argtypes = [_pointer]
         self._library.engine_train.argtypes = [_pointer] * 5 + [ctypes.c_int64, _pointer, _pointer]
         self._library.engine_predict.argtypes = [_pointer] * 4
-        sizes = (ctypes.c_int32 * 4)()
+        self._library.engine_sizes.argtypes = [_pointer]
+        sizes = (ctypes.c_int32 * 7)()
         self._library.engine_sizes(sizes)
-        assert list(sizes)[:3] == [plan.parameters, plan.running, plan.outputs], "a library of another network"
+        expected = [plan.parameters, plan.running, plan.outputs, *map(ctypes.sizeof, (_Change, _Images, _Rule, _State))]
+        assert list(sizes) == expected, "a library of another network or release"
         self._engine: int | None = None
         self.threads = 0
         self.use_threads(threads)
@@ -77,7 +87,9 @@ class Engine:
         """Train and predict on so many threads from now on; no result depends on it."""
         if threads != self.threads:
             self._close()
-            self._engine = self._library.engine_open(self.recipe.batch, threads, *self._normalisation)
+            self._engine = self._library.engine_open(
+                self.batch, threads, self._mean.ctypes.data, self._deviation.ctypes.data
+            )
             if self._engine is None:
                 raise NativeError("memory or threads for the compiled step cannot be had")
             self.threads = threads
@@ -86,6 +98,7 @@ class Engine:
         self, state: State, images: EpochImages, first: int, count: int, rates: Rates, step: int
     ) -> tuple[float, int]:
         """One step on `count` images of an epoch from `first` on: their summed loss, and how many were correct."""
+        assert 0 < count <= self.batch
         loss, correct = ctypes.c_double(0), ctypes.c_int64(0)
         self._rule.lr, self._rule.momentum = rates.lr, rates.momentum
         batch = images.batch(first, count)
@@ -137,7 +150,8 @@ class EpochImages:
 
 
 def _images(images: NDArray[Any]) -> _Images:
-    assert images.flags.c_contiguous and images.dtype in (np.uint8, np.float32)
+    assert images.flags.c_contiguous, "images lie in one piece"
+    assert images.dtype in (np.uint8, np.float32), images.dtype
     where = {"bytes" if images.dtype == np.uint8 else "floats": images.ctypes.data}
     return _Images(**where)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native.plan import Convolution
@@ -73,9 +73,15 @@ class Geometry:
 
 def parts(total: int, largest: int) -> list[tuple[int, int]]:
     """Cut `total` into nearly equal parts of at most `largest`: (first, size), the larger ones first."""
+    sizes = [size for size, count in _sizes(total, largest) for _ in range(count)]
+    return list(zip(accumulate(sizes, initial=0), sizes, strict=False))
+
+
+def _sizes(total: int, largest: int) -> list[tuple[int, int]]:
+    """The sizes of those parts, each with how many there are."""
     count = -(-total // largest)
-    sizes = [total // count + (index < total % count) for index in range(count)]
-    return [(sum(sizes[:index]), size) for index, size in enumerate(sizes)]
+    size, longer = divmod(total, count)
+    return [(s, n) for s, n in ((size + 1, longer), (size, count - longer)) if n]
 
 
 def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
@@ -89,17 +95,13 @@ def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
             if high * wide + wide + 2 > registers:
                 continue
             cycles = sum(
-                max(o * c, o + c, _LATENCY) + 1 for _, o in parts(outputs, high) for _, c in parts(columns, wide)
+                many * more * (max(o * c, o + c, _LATENCY) + 1)
+                for o, many in _sizes(outputs, high)
+                for c, more in _sizes(columns, wide)
             )
             if cycles < best:
                 best, found = cycles, (high, wide)
     return found
-
-
-def channel_blocks(geometry: Geometry, registers: int) -> list[tuple[int, int]]:
-    """First output channel and width of every block of packed weights, within one group."""
-    high, _ = tiling(geometry.outputs, geometry.target[2], registers)
-    return parts(geometry.outputs, high)
 
 
 def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
@@ -110,14 +112,17 @@ def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
         weight = f"((group * {geometry.inputs} + i) * {geometry.outputs} + o) * {within}"
     else:
         weight = f"((group * {geometry.outputs} + o) * {geometry.inputs} + i) * {within}"
+    high, _ = tiling(geometry.outputs, geometry.target[2], registers)
     copies: Lines = []
-    for first, size in channel_blocks(geometry, registers):
+    for size, blocks in groupby(parts(geometry.outputs, high), key=lambda part: part[1]):
+        starts = [first for first, _ in blocks]
         copies += [
-            f"for (int ky = 0; ky < {k}; ky++)",
-            f"  for (int i = 0; i < {geometry.inputs}; i++)",
-            f"    for (int kx = 0; kx < {k}; kx++)",
-            f"      for (int o = {first}; o < {first + size}; o++)",
-            f"        *to++ = w[{weight} + ky * {k} + kx];",
+            f"for (int b = {starts[0]}; b < {starts[-1] + size}; b += {size})",
+            f"  for (int ky = 0; ky < {k}; ky++)",
+            f"    for (int i = 0; i < {geometry.inputs}; i++)",
+            f"      for (int kx = 0; kx < {k}; kx++)",
+            f"        for (int o = b; o < b + {size}; o++)",
+            f"          *to++ = w[{weight} + ky * {k} + kx];",
         ]
     head = [f"const float *w = parameters + {conv.weight};", f"float *to = packed + {offset};"]
     return block("", [*head, *block(f"for (int group = 0; group < {conv.groups}; group++)", copies)])
@@ -129,7 +134,7 @@ def convolution(
     """A C function `name(x, w, y, ...)`, with `extras` for its further parameters; `bias` among them is added.
 
     `store(o, c)` is the C that takes a finished tile of values a<o>_<c> for output channels `channel` + o;
-    `at` points to the tile's first value in y.
+    `at` points to the tile's first value in y, and `start` tells whether it is these channels' first tile.
     """
     high, wide = tiling(geometry.outputs, geometry.target[2], registers)
     body: Lines = []
@@ -167,9 +172,7 @@ def _column_runs(geometry: Geometry, wide: int) -> Iterator[_Run]:
         base = first // conv.stride if geometry.back else first * conv.stride
         taps = tuple(
             tuple(
-                (tap, found - base)
-                for tap in range(conv.kernel)
-                if (found := geometry.column(column, tap)) is not None
+                (tap, found - base) for tap in range(conv.kernel) if (found := geometry.column(column, tap)) is not None
             )
             for column in range(first, first + width)
         )
@@ -216,14 +219,16 @@ def _tile(
     start = "spread(bias[channel + {o}])" if biased else "{{0}}"
     accumulators = [f"V a{o}_{c} = {start.format(o=o)};" for o in range(size) for c in range(run.width)]
     target_width, target_channels = geometry.target[2], geometry.target[0]
+    column = f"{run.target} + t * {run.width}"
     return block(
-        f"for (int b = 0; b < {len(starts)}; b++)",
+        f"for (int b = {starts[0]}; b < {starts[-1] + size}; b += {size})",
         [
-            f"const int channel = group * {geometry.outputs} + {starts[0]} + b * {size};",
-            f"const float *restrict wb = w + (group * {geometry.outputs} + {starts[0]} + b * {size}) * {per_output};",
+            f"const int channel = group * {geometry.outputs} + b;",
+            f"const float *restrict wb = w + channel * {per_output};",
             *accumulators,
             *row_loop,
-            f"V *restrict at = y + (r * {target_channels} + channel) * {target_width} + {run.target} + t * {run.width};",
+            f"V *restrict at = y + (r * {target_channels} + channel) * {target_width} + {column};",
+            f"const int start = {'0' if run.target else 'r == 0 && t == 0'};",
             *store(size, run.width),
         ],
     )
@@ -236,7 +241,7 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, *, add: bool)
     height, stride, pad = geometry.source[1], conv.stride, conv.pad
     rows = [
         f"const int from = {pad} - ky, first = from > 0 ? (from + {stride - 1}) / {stride} : 0;",
-        f"const int last = min({geometry.target[1]}, ({height - 1} + {pad} - ky) / {stride} + 1);",
+        f"const int last = min({geometry.target[1]}, ({height - 1 + pad + stride} - ky) / {stride});",
     ]
     tiles: Lines = []
     for kx, taps_here in parts(conv.kernel, taps):
@@ -266,10 +271,10 @@ def _gradient_tiling(geometry: Geometry, registers: int) -> tuple[int, int, int]
                 if high * deep * taps + high + 2 > registers:
                     continue
                 cycles = sum(
-                    max(o * i * k, o + i * k, _LATENCY) + 1
-                    for _, o in parts(geometry.outputs, high)
-                    for _, i in parts(geometry.inputs, deep)
-                    for _, k in parts(kernel, taps)
+                    many * more * again * (max(o * i * k, o + i * k, _LATENCY) + 1)
+                    for o, many in _sizes(geometry.outputs, high)
+                    for i, more in _sizes(geometry.inputs, deep)
+                    for k, again in _sizes(kernel, taps)
                 )
                 if cycles < best:
                     best, found = cycles, (high, deep, taps)

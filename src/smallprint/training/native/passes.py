@@ -28,7 +28,7 @@ _BACKWARD: Mapping[str, str] = {  # {v} went in, {y} came out
 
 def threshold(dropout: Dropout) -> int:
     """Of 65,536 equally likely draws, those that drop."""
-    return round(dropout.rate * 65536)
+    return min(round(dropout.rate * 65536), 65535)
 
 
 def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequence[str]) -> Lines:
@@ -124,18 +124,20 @@ def forward(part: Pass, tensors: Sequence[int], rows: Mapping[int, int], source:
     head = factors(part.operations)
     scales = coefficients(part.operations, rows, _SCALES)
     if part.pool is None:
-        body = [f"const V v0 = {source}[at];", *apply(part.operations, tensors, values), f"{target}[at] = {values[-1]};"]
+        body = [
+            f"const V v0 = {source}[at];",
+            *apply(part.operations, tensors, values),
+            f"{target}[at] = {values[-1]};",
+        ]
         return block("", [*head, *each(part.input_shape, scales, body)])
     pool = part.pool
     start = "spread(-__builtin_inff())" if pool.kind == "maxpool" else "{0}"
     gather = (
-        f"result = choose({values[-1]} > result, {values[-1]}, result);"
+        f"result = choose(({values[-1]} > result) | ({values[-1]} != {values[-1]}), {values[-1]}, result);"  # keeps NaN
         if pool.kind == "maxpool"
         else f"result += {values[-1]};"
     )
-    window = _window(
-        pool, [f"const V v0 = {source}[at];", *apply(part.operations, tensors, values), gather]
-    )
+    window = _window(pool, [f"const V v0 = {source}[at];", *apply(part.operations, tensors, values), gather])
     scaled = "result" if pool.kind == "maxpool" else f"result * {pool.share!r}f"
     body = [f"V result = {start};", *window, f"{target}[into] = {scaled};"]
     return block("", [*head, *_targets(pool, scales, body)])
@@ -160,7 +162,13 @@ def scatter(part: Pass, tensors: Sequence[int], rows: Mapping[int, int], source:
         *_window(pool, [*value, f"best = choose({last} > best, {last}, best);"]),
         f"V left = {d}[into];",
         *_window(
-            pool, [*value, f"const I hit = {last} == best;", f"{target}[at] += where(hit, left);", "left = where(~hit, left);"]
+            pool,
+            [
+                *value,
+                f"const I hit = {last} == best;",
+                f"{target}[at] += where(hit, left);",
+                "left = where(~hit, left);",
+            ],
         ),
     ]
     scales = coefficients(part.operations, rows, _SCALES)
@@ -187,7 +195,9 @@ def undo_each(
     places = [(y, x) for y in range(pool.height) for x in range(pool.width)]
     inside: Lines = ["V best;"]
     for y, x in places:
-        best = f"best = {values[-1]};" if (y, x) == (0, 0) else f"best = choose({values[-1]} > best, {values[-1]}, best);"
+        best = (
+            f"best = {values[-1]};" if (y, x) == (0, 0) else f"best = choose({values[-1]} > best, {values[-1]}, best);"
+        )
         inside += block("", [*_place(pool, y, x), *value, best])
     inside.append(f"V left = {d}[into];")
     for y, x in places:
@@ -231,7 +241,10 @@ def _window(pool: Pool, body: Lines) -> Lines:
 
 
 def norm_gradients(part: Pass, tensors: Sequence[int], rows: Mapping[int, int], source: str, d: str) -> Lines:
-    """C that sums up the gradients of the batch norm among a pass's operations; empty if there is none."""
+    """C that sums up the gradients of the batch norm among a pass's operations; empty if there is none.
+
+    `levels` and `slopes` are scratch memory, a vector per channel each.
+    """
     found = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
     if not found:
         return []
@@ -251,7 +264,6 @@ def norm_gradients(part: Pass, tensors: Sequence[int], rows: Mapping[int, int], 
     return block(
         "",
         [
-            f"V levels[{channels}], slopes[{channels}];",
             f"for (int ch = 0; ch < {channels}; ch++) levels[ch] = slopes[ch] = (V){{0}};",
             *factors(part.operations),
             *loops,
@@ -261,7 +273,13 @@ def norm_gradients(part: Pass, tensors: Sequence[int], rows: Mapping[int, int], 
 
 
 def backward(
-    part: Pass, tensors: Sequence[int], rows: Mapping[int, int], source: str, d: str, target: str, wanted: frozenset[int]
+    part: Pass,
+    tensors: Sequence[int],
+    rows: Mapping[int, int],
+    source: str,
+    d: str,
+    target: str,
+    wanted: frozenset[int],
 ) -> Lines:
     """C that takes the gradient `d` of a pass back to what it read, at `target`.
 

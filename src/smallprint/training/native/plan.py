@@ -12,6 +12,8 @@ from smallprint.spec.trace import Shape, Step, Trace
 # the kernel's plain output. Batch norm needs sums over the whole batch, so it can only follow a stored tensor: the
 # kernel that stores it also sums it up. Where a network asks for more than that, a stage that only copies is put in.
 
+_LARGEST = 9  # places of a maxpool's window that are written out one by one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
@@ -74,7 +76,9 @@ class Pool:
 
     @property
     def plain(self) -> bool:
-        """Whether every place is in exactly one window."""
+        """Whether every place is in exactly one window, of a size whose every place can be written out."""
+        if self.kind == "maxpool" and self.height * self.width > _LARGEST:
+            return False
         sides = zip(self.output_shape[1:], (self.height, self.width), self.input_shape[1:], strict=True)
         return not self.pad and all(
             out * size == side and (out == 1 or self.stride == size) for out, size, side in sides
@@ -204,6 +208,7 @@ class _Planner:
     def plan(self) -> Plan:
         for index, step in enumerate(self.trace.steps):
             self._step(index, step)
+        self._flatten()
         self._store(None, self.shape)
         return Plan(
             stages=tuple(self.stages),
@@ -222,9 +227,7 @@ class _Planner:
             case "maxpool" | "avgpool" | "gap":
                 self._pool(step)
             case "flatten":
-                if prod(self.shape[1:]) > 1:
-                    self._store(Copy(flat=True), (step.output_shape[0], 1, 1))
-                self.shape = (step.output_shape[0], 1, 1)
+                self._flatten()
             case "operation":
                 self._operations(f"{index}.after.0", step.operations)
 
@@ -279,6 +282,10 @@ class _Planner:
             )
         )
         self.shape = _image(step.output_shape)
+
+    def _flatten(self) -> None:
+        if prod(self.shape[1:]) > 1:
+            self._store(Copy(flat=True), (prod(self.shape), 1, 1))
 
     def _operations(self, prefix: str, operations: tuple[Operation, ...]) -> None:
         for index, operation in enumerate(operations):

@@ -8,7 +8,7 @@ struct group {  // LANES images on their way through the network, and where they
   V *gradients;         // of the loss with respect to it
   uint16_t *masks;      // of dropout: one bit per lane, set where the value is kept
   float *partial;       // this group's share of the parameters' gradient
-  float *sums;          // of batch norms: sum and sum of squares per channel
+  float *sums;          // of batch norms: mean, and sum of squares about it, per channel
   V *scratch;           // of the thread
   const float *parameters;
   const float *packed;  // convolution weights in the order in which they are read
@@ -44,7 +44,16 @@ struct network {
   void (*pack)(const float *parameters, float *packed);
 };
 
+// Between the two files only: another library of this process has a network of its own.
+#pragma GCC visibility push(hidden)
+
 extern const struct network network;
+
+// What a batch norm needs of a group: mean and sum of squares about it, per channel, from sums over every lane (see
+// StageWriter._opened).
+void sum_up(struct group *g, const V *sums, int channels, int pixels, float *to);
 
 void draw_mask(struct group *g, uint16_t *mask, int vectors, uint32_t index, uint32_t threshold);
 void cross_entropy(struct group *g, const V *logits, V *gradient, int outputs);
+
+#pragma GCC visibility pop

@@ -8,7 +8,9 @@ from math import prod
 
 from smallprint.training.native import passes
 from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, weight_gradient
-from smallprint.training.native.plan import Add, Convolution, Copy, Norm, Plan, Pointwise
+from smallprint.training.native.plan import Add, Convolution, Copy, Plan
+
+_CLOSED = ("s[1] += total; s[2] += squares;",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class StageWriter:
         self.wanted = frozenset(adds - {0})  # tensors that a skip gives a gradient to
         self.needs_gradient = stage.source > 0
         self.kernel = stage.kernel
+        if stage.norm:
+            self.functions += self._seen()
         if isinstance(self.kernel, Convolution):
             self._convolutions(self.kernel, packed)
 
@@ -94,18 +98,32 @@ class StageWriter:
         if norm is None:
             return lines
         for o in range(outputs):
-            body = ["V total = {0}, squares = {0};"]
+            body = self._opened(f"channel + {o}", "start", f"a{o}_0")
             for c in range(columns):
                 body += block("", self._summed(f"a{o}_{c}"))
-            body += [f"sums[2 * (channel + {o})] += total;", f"sums[2 * (channel + {o}) + 1] += squares;"]
-            lines += block("", body)
+            lines += block("", [*body, *_CLOSED])
         return lines
 
+    def _seen(self) -> Lines:
+        """`seen_<index>`: a stored value as its norm sees it."""
+        values = passes.values_of(len(self.stage.before_norm))
+        body = [*passes.apply(self.stage.before_norm, self.layout.tensors, values), f"return {values[-1]};"]
+        return block(f"INLINE V seen_{self.index}(V v0)", body)
+
+    # Sums for a variance are taken about the first value of each image and channel: squares of values far from zero
+    # would leave it few digits. Three vectors per channel: that value, the sum and the sum of squares about it.
+
+    def _opened(self, channel: str, start: str, value: str) -> Lines:
+        """C before some values of a channel are summed up; `start` tells whether `value` is its first."""
+        return [
+            f"V *restrict s = sums + 3 * ({channel});",
+            f"if ({start}) s[0] = seen_{self.index}({value});",
+            "const V about = s[0];",
+            "V total = {0}, squares = {0};",
+        ]
+
     def _summed(self, value: str) -> Lines:
-        """Add one stored vector to `total` and `squares`, as the norm will see it."""
-        values = passes.values_of(len(self.stage.before_norm), "u")
-        seen = passes.apply(self.stage.before_norm, self.layout.tensors, values)
-        return [f"const V u0 = {value};", *seen, f"total += {values[-1]}; squares += {values[-1]} * {values[-1]};"]
+        return [f"const V off = seen_{self.index}({value}) - about;", "total += off; squares += off * off;"]
 
     def _store_back(self, outputs: int, columns: int) -> Lines:
         width = self.stage.staged_shape[2]
@@ -117,7 +135,10 @@ class StageWriter:
         lines = [f"V *restrict y = g->tensors + {self.layout.tensors[self.index + 1]};"]
         channels = stage.output_shape[0]
         if norm:
-            lines += [f"V sums[{2 * channels}];", f"for (int i = 0; i < {2 * channels}; i++) sums[i] = (V){{0}};"]
+            lines += [
+                self._room("sums", 3 * channels),
+                f"for (int i = 0; i < {3 * channels}; i++) sums[i] = (V){{0}};",
+            ]
         if isinstance(self.kernel, Convolution):
             bias = "" if self.kernel.bias is None else f", g->parameters + {self.kernel.bias}"
             sums = ", sums" if norm else ""
@@ -125,12 +146,11 @@ class StageWriter:
         else:
             lines += passes.each(stage.staged_shape, [], [f"y[{self._place()}] = {read}[at];"])
             if norm:
-                summed = [*self._summed("y[at]")]
-                after = ["sums[2 * ch] += total;", "sums[2 * ch + 1] += squares;"]
-                lines += passes.each(stage.output_shape, ["V total = {0}, squares = {0};"], summed, after)
+                opened = self._opened("ch", "r == 0", f"y[ch * {stage.output_shape[2]}]")
+                lines += passes.each(stage.output_shape, opened, self._summed("y[at]"), _CLOSED)
         if norm:
-            at = f"g->sums[{self.layout.sums[norm.weight]} + i]"
-            lines.append(f"for (int i = 0; i < {2 * channels}; i++) {at} = sum(g->valid, sums[i]);")
+            at = f"g->sums + {self.layout.sums[norm.weight]}"
+            lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, {at});")
         if self.kernel is None:
             gradient = f"g->gradients + {self.layout.tensors[self.index + 1]}"
             lines.append(f"if (g->training) cross_entropy(g, y, {gradient}, {self.plan.outputs});")
@@ -174,7 +194,9 @@ class StageWriter:
             lines += passes.each(self.stage.staged_shape, [], [f"{target}[at] {sign} d[{self._place()}];"])
         lines += self._later_passes_back(reads)
         if passed:
-            lines += passes.norm_gradients(passed[0], self.layout.tensors, self.layout.rows, "x", "to")
+            summed = passes.norm_gradients(passed[0], self.layout.tensors, self.layout.rows, "x", "to")
+            channels = self.stage.input_shape[0] if summed else 0
+            lines += [self._room(name, channels) for name in ("levels", "slopes") if summed] + summed
         return lines
 
     def _later_passes_back(self, reads: list[str]) -> Lines:

@@ -54,7 +54,7 @@ INLINE I lanes(uint16_t bits)  // the mask again
       1, 2, 4, 8
 #endif
   };
-  return ((I){0} + bits & bit) != 0;
+  return (((I){0} + bits) & bit) != 0;
 #endif
 }
 

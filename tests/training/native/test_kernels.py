@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smallprint.spec.trace import Shape
+from smallprint.training.native.kernels import Geometry, convolution, pack, parts, tiling, weight_gradient
+from smallprint.training.native.plan import Convolution
+from tests.training.native.snippets import aligned, call, compiled, lanes, tensor, vectors
+
+# kernel, stride, pad, groups, input (channels, rows, columns), output channels
+LAYERS: list[tuple[int, int, int, int, Shape, int]] = [
+    (1, 1, 0, 1, (5, 4, 7), 3),
+    (3, 1, 0, 1, (2, 6, 9), 7),
+    (3, 1, 1, 1, (3, 5, 30), 10),
+    (3, 1, 4, 1, (1, 3, 4), 2),
+    (3, 2, 1, 1, (4, 7, 8), 5),
+    (2, 3, 0, 1, (3, 8, 7), 4),
+    (5, 3, 2, 1, (2, 1, 1), 3),
+    (5, 2, 4, 1, (2, 6, 5), 3),
+    (4, 1, 2, 2, (6, 5, 6), 8),
+    (3, 1, 1, 6, (6, 4, 5), 6),
+    (3, 2, 0, 3, (6, 7, 7), 3),
+    (1, 2, 1, 1, (3, 5, 6), 4),
+    (18, 1, 3, 1, (1, 16, 17), 2),
+    (7, 1, 0, 1, (3, 7, 7), 20),
+    (1, 1, 0, 1, (40, 1, 1), 33),
+]
+
+
+def _geometry(layer: tuple[int, int, int, int, Shape, int], *, back: bool = False) -> Geometry:
+    kernel, stride, pad, groups, source, outputs = layer
+    target = (outputs, *((side + 2 * pad - kernel) // stride + 1 for side in source[1:]))
+    conv = Convolution(
+        name="", kernel=kernel, stride=stride, pad=pad, groups=groups, weight=0, bias=None, first=True
+    )  # fmt: skip
+    return Geometry(convolution=conv, source=target if back else source, target=source if back else target, back=back)
+
+
+REGISTERS = 24
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Every layer's kernels in one library, with bias forward."""
+    lines: list[str] = []
+    for index, layer in enumerate(LAYERS):
+        ahead, back = _geometry(layer), _geometry(layer, back=True)
+
+        def store(outputs: int, columns: int, width: int) -> list[str]:
+            return [f"at[{o * width + c}] = a{o}_{c};" for o in range(outputs) for c in range(columns)]
+
+        lines += convolution(
+            f"ahead_{index}", ahead, REGISTERS, lambda o, c, w=ahead.target[2]: store(o, c, w),  # type: ignore[misc]
+            "const float *restrict bias",
+        )  # fmt: skip
+        lines += convolution(f"back_{index}", back, REGISTERS, lambda o, c, w=back.target[2]: store(o, c, w))  # type: ignore[misc]
+        for add in (False, True):
+            lines += weight_gradient(f"weigh_{index}_{add:d}", ahead, REGISTERS, add=add)
+        weights = layer[0] ** 2 * ahead.inputs * layer[5]
+        lines += [
+            f"void forward_{index}(const V *x, const float *parameters, const float *bias, V *y, float *packed) {{",
+            *pack(ahead, 0, REGISTERS),
+            f"ahead_{index}(x, packed, y, bias); }}",
+            f"void backward_{index}(const V *d, const float *parameters, V *dx, float *packed) {{",
+            *pack(back, 0, REGISTERS),
+            f"back_{index}(d, packed, dx); }}",
+            f"void gradient_{index}(const V *x, const V *d, const int32_t *valid, float *out, int add) {{",
+            f"if (add) weigh_{index}_1(x, d, *(const I *)valid, out); else weigh_{index}_0(x, d, *(const I *)valid, out); }}",
+            f"_Static_assert({weights} > 0, \"\");",
+        ]  # fmt: skip
+    return compiled("\n".join(lines))
+
+
+@pytest.mark.parametrize("index", range(len(LAYERS)), ids=[" ".join(map(str, layer)) for layer in LAYERS])
+def test_convolution_its_way_back_and_its_weight_gradient_are_those_of_pytorch(index: int) -> None:
+    kernel, stride, pad, groups, source, outputs = LAYERS[index]
+    library = _library()
+    count, rng = lanes(library), np.random.default_rng(index)
+    x = torch.from_numpy(rng.normal(size=(count, *source))).requires_grad_()
+    w = torch.from_numpy(rng.normal(size=(outputs, source[0] // groups, kernel, kernel))).requires_grad_()
+    bias = rng.normal(size=outputs)
+    y = F.conv2d(x, w, torch.from_numpy(bias), stride, pad, 1, groups)
+    d = torch.from_numpy(rng.normal(size=tuple(y.shape)))
+    y.backward(d)
+    assert x.grad is not None
+    assert w.grad is not None
+    weights = aligned(w.detach().numpy().astype(np.float32).ravel())
+    packed, found, back = np.zeros_like(weights), vectors(y.detach().numpy(), count), vectors(x.grad.numpy(), count)
+    images, gradients = vectors(x.detach().numpy(), count), vectors(d.numpy(), count)
+    for out in (found, back):
+        out[...] = np.nan
+    call(library, f"forward_{index}", images, weights, aligned(bias.astype(np.float32)), found, packed)
+    np.testing.assert_allclose(tensor(found), y.detach().numpy(), atol=1e-4 * kernel)
+    call(library, f"backward_{index}", gradients, weights, back, packed)
+    np.testing.assert_allclose(tensor(back), x.grad.numpy(), atol=1e-4 * kernel)
+    everywhere = aligned(np.full(count, -1, np.int32))
+    written = np.full_like(weights, np.nan)
+    call(library, f"gradient_{index}", images, gradients, everywhere, written, 0)
+    np.testing.assert_allclose(written, w.grad.numpy().ravel(), atol=1e-3)
+    added = np.ones_like(weights)
+    call(library, f"gradient_{index}", images, gradients, everywhere, added, 1)
+    np.testing.assert_allclose(added, written + 1, atol=1e-4)
+
+
+def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> None:
+    library = _library()
+    count, rng = lanes(library), np.random.default_rng(0)
+    images = vectors(rng.normal(size=(count, 2, 6, 9)), count)
+    gradients = vectors(rng.normal(size=(count, 7, 4, 7)), count)
+    gradients[..., 3:] = np.nan
+    valid, written = aligned(np.where(np.arange(count) < 3, -1, 0).astype(np.int32)), np.zeros(7 * 2 * 9, np.float32)
+    call(library, "gradient_1", images, gradients, valid, written, 0)
+    x, d = torch.from_numpy(tensor(images)[:3].copy()), torch.from_numpy(tensor(gradients)[:3].copy())
+    expected = torch.nn.grad.conv2d_weight(x, (7, 2, 3, 3), d)
+    np.testing.assert_allclose(written, expected.numpy().ravel(), atol=1e-4)
+
+
+@given(st.integers(1, 3000), st.integers(1, 60))
+def test_parts_cover_everything_in_nearly_equal_sizes(total: int, largest: int) -> None:
+    found = parts(total, largest)
+    assert [place for first, size in found for place in range(first, first + size)] == list(range(total))
+    sizes = [size for _, size in found]
+    assert max(sizes) <= largest
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-total // largest)
+
+
+@pytest.mark.parametrize("registers", [12, 24])
+def test_a_tile_fits_into_the_registers_with_what_it_reads(registers: int) -> None:
+    for outputs, columns in product((1, 3, 8, 10, 16, 100), (1, 5, 12, 24, 26)):
+        high, wide = tiling(outputs, columns, registers)
+        assert high <= outputs
+        assert wide <= columns
+        assert high * wide + wide + 2 <= registers
+
+
+def test_a_tile_is_as_large_as_the_latency_of_a_multiply_add_asks_for() -> None:
+    for outputs, columns in ((8, 26), (16, 24), (12, 10), (10, 12)):
+        high, wide = tiling(outputs, columns, 24)
+        assert high * wide >= 8
+
+
+def test_columns_outside_the_image_are_read_by_no_tap() -> None:
+    layer = (3, 2, 1, 1, (1, 5, 5), 1)
+    ahead, back = _geometry(layer), _geometry(layer, back=True)
+    assert [[ahead.column(c, tap) for tap in range(3)] for c in range(3)] == [[None, 0, 1], [1, 2, 3], [3, 4, None]]
+    # Back: input column = output column * 2 + tap - 1.
+    assert [[back.column(c, tap) for tap in range(3)] for c in range(5)] == [
+        [None, 0, None], [1, None, 0], [None, 1, None], [2, None, 1], [None, 2, None],
+    ]  # fmt: skip
