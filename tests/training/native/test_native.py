@@ -15,10 +15,10 @@ from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
 from smallprint.spec.trace import Shape, trace
+from smallprint.training import machine
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
 from smallprint.training.eager import PyTorchStep
-from smallprint.training import machine
 from smallprint.training.native import NativeStep, compiler
 from smallprint.training.native.compiler import Compiler, find_compiler
 from smallprint.training.native.plan import plan
