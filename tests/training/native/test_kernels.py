@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.grad import conv2d_weight
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native.kernels import Geometry, convolution, pack, parts, tiling, weight_gradient
@@ -74,7 +75,8 @@ def _library() -> ctypes.CDLL:
             *pack(back, 0, REGISTERS),
             f"back_{index}(d, packed, dx); }}",
             f"void gradient_{index}(const V *x, const V *d, const int32_t *valid, float *out, int add) {{",
-            f"if (add) weigh_{index}_1(x, d, *(const I *)valid, out); else weigh_{index}_0(x, d, *(const I *)valid, out); }}",
+            f"if (add) weigh_{index}_1(x, d, *(const I *)valid, out);",
+            f"else weigh_{index}_0(x, d, *(const I *)valid, out); }}",
             f"_Static_assert({weights} > 0, \"\");",
         ]  # fmt: skip
     return compiled("\n".join(lines))
@@ -120,7 +122,7 @@ def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> No
     valid, written = aligned(np.where(np.arange(count) < 3, -1, 0).astype(np.int32)), np.zeros(7 * 2 * 9, np.float32)
     call(library, "gradient_1", images, gradients, valid, written, 0)
     x, d = torch.from_numpy(tensor(images)[:3].copy()), torch.from_numpy(tensor(gradients)[:3].copy())
-    expected = torch.nn.grad.conv2d_weight(x, (7, 2, 3, 3), d)
+    expected = conv2d_weight(x, (7, 2, 3, 3), d)
     np.testing.assert_allclose(written, expected.numpy().ravel(), atol=1e-4)
 
 
