@@ -27,7 +27,10 @@ ABSOLUTE: dict[str, tuple[Function, float]] = {
 @cache
 def _library() -> ctypes.CDLL:
     names = [*FUNCTIONS, *ABSOLUTE, "rounded"]
-    lines = [f"void {name}_of(const V *x, V *y, int n) {{ for (int i = 0; i < n; i++) y[i] = {name}(x[i]); }}" for name in names]
+    lines = [
+        f"void {name}_of(const V *x, V *y, int n) {{ for (int i = 0; i < n; i++) y[i] = {name}(x[i]); }}"
+        for name in names
+    ]
     lines += [
         "void sum_of(const int32_t *mask, const V *x, float *y) { *y = sum(*(const I *)mask, *x); }",
         "void bits_of(const int32_t *mask, int32_t *y) { *y = bits(*(const I *)mask); }",
