@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.draws import Draws
 from smallprint.training.eager import PyTorchStep
 from smallprint.training.native import NativeError
+from smallprint.training.native.compiler import find_compiler
 from smallprint.training.step import Way
 from smallprint.training.trainer import Trainer, answers, train
 
@@ -198,6 +200,35 @@ def test_what_cannot_be_compiled_is_trained_with_pytorch_and_says_why(
     assert next(iter(trained)).train_total == 1438
     with pytest.raises(NativeError, match="no C compiler"):
         _train(digits, way="native")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [
+        ("/nonexistent/cc", "no C compiler called /nonexistent/cc was found"),
+        ("false", "failed: no message"),
+        ("echo", "cannot be kept or loaded: No such file or directory"),
+    ],
+)
+def test_a_machine_whose_compiler_does_not_work_trains_and_says_so_in_one_line(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: str, said: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setattr("smallprint.training.native.compiler.user_cache_path", lambda name: tmp_path)
+    find_compiler.cache_clear()
+    try:
+        trained = _train(digits)
+        assert trained.way == "pytorch"
+        assert said in trained.reason
+        assert "\n" not in trained.reason
+        assert next(iter(trained)).train_total == 1438
+    finally:
+        find_compiler.cache_clear()
+
+
+def test_the_native_way_is_of_the_processor_alone(digits: Dataset) -> None:
+    with pytest.raises(NativeError, match="runs on the processor, not on cuda"):
+        train(NETWORK, {"optimiser": "sgd lr=0.1"}, digits, device="cuda", way="native")
 
 
 def test_without_test_images_an_epoch_counts_none(digits: Dataset) -> None:

@@ -249,10 +249,16 @@ def kept(dropout: PlannedDropout, positions: range, key: int) -> NDArray[np.bool
     return (words >= dropped_below).reshape(len(positions), height, channels, width).transpose(0, 2, 1, 3)
 
 
+def dropouts(planned: Plan) -> list[PlannedDropout]:
+    """In the order of the network."""
+    passes = [part for stage in planned.stages for part in stage.passes]
+    return [operation for part in passes for operation in part.operations if isinstance(operation, PlannedDropout)]
+
+
 def draw_natively(model: Model, planned: Plan, positions: Callable[[], range], key: int) -> None:
     """Let a module's dropouts keep what the native step keeps of the images at those positions."""
     modules = [module for module in model.modules() if isinstance(module, Dropout) and module.rate]
-    for module, dropout in zip(modules, planned.dropouts, strict=True):
+    for module, dropout in zip(modules, dropouts(planned), strict=True):
 
         def native_mask(x: Tensor, dropout: PlannedDropout = dropout) -> Tensor:
             mask = torch.from_numpy(kept(dropout, positions(), key).copy())

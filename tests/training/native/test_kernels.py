@@ -41,7 +41,7 @@ def _geometry(layer: tuple[int, int, int, int, Shape, int], *, back: bool = Fals
     kernel, stride, pad, groups, source, outputs = layer
     target = (outputs, *((side + 2 * pad - kernel) // stride + 1 for side in source[1:]))
     conv = Convolution(
-        name="", kernel=kernel, stride=stride, pad=pad, groups=groups, weight=0, bias=None, first=True
+        kernel=kernel, stride=stride, pad=pad, groups=groups, weight=0, bias=None, first=True
     )  # fmt: skip
     return Geometry(convolution=conv, source=target if back else source, target=source if back else target, back=back)
 

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallprint.spec.errors import NotationError
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
@@ -359,8 +358,3 @@ def test_it_starts_from_the_weights_of_pytorch(digits: Dataset) -> None:
     views = named(ours.plan, state.parameters, state.running)
     for name, value in theirs.model.state_dict().items():
         np.testing.assert_array_equal(views[name], value.numpy(), err_msg=name)
-
-
-def test_a_network_that_cannot_be_read_is_not_compiled() -> None:
-    with pytest.raises(NotationError):
-        trace(Network.parse("conv3-8 linear-10"), (1, 8, 8))

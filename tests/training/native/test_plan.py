@@ -19,6 +19,7 @@ from smallprint.training.native.plan import (
     plan,
 )
 from tests.spec.test_trace import a_fitting_network
+from tests.training.native.oracle import dropouts
 
 
 def _plan(text: str, shape: Shape = (1, 12, 12)) -> Plan:
@@ -86,7 +87,7 @@ def test_what_stands_between_two_convolutions_is_one_stage() -> None:
     first, second, last = planned.stages
     assert first.passes == ()
     assert first.norm is not None
-    assert (first.norm.name, first.norm.channels, first.norm.pixels) == ("1.after.0.0", 4, 100)
+    assert (first.norm.weight, first.norm.channels, first.norm.pixels) == (36, 4, 100)
     assert first.before_norm == ()
     kinds = [[type(operation) for operation in part.operations] for part in second.passes]
     assert kinds == [[Norm, Activation], [Dropout]]
@@ -124,9 +125,8 @@ def test_a_copy_stands_only_where_something_must_be_stored(text: str, copies: in
 
 def test_the_last_application_of_shared_weights_writes_their_gradient_and_the_others_add() -> None:
     kernels = [stage.kernel for stage in _plan("conv3-4 conv3-4,pad=1,times=3 conv1-3").stages]
-    shared = [kernel for kernel in kernels if isinstance(kernel, Convolution) and kernel.name == "1.layer"]
-    assert [kernel.first for kernel in shared] == [False, False, True]
-    assert len({kernel.weight for kernel in shared}) == 1
+    found = [(kernel.weight, kernel.first) for kernel in kernels if isinstance(kernel, Convolution)]
+    assert found == [(0, True), (36, False), (36, False), (36, True), (180, True)]
 
 
 def test_a_skip_adds_the_tensor_that_its_own_application_read() -> None:
@@ -141,7 +141,7 @@ def test_a_skip_adds_the_tensor_that_its_own_application_read() -> None:
 
 def test_masks_stand_one_behind_the_other_and_a_rate_of_zero_has_none() -> None:
     planned = _plan("conv3-4 dropout=10% conv1-3 dropout2d=20% dropout=0% conv1-2 dropout=5%")
-    assert [(d.rate, d.vectors, d.mask, d.index) for d in planned.dropouts] == [
+    assert [(d.rate, d.vectors, d.mask, d.index) for d in dropouts(planned)] == [
         (0.1, 400, 0, 0), (0.2, 3, 400, 1), (0.05, 200, 403, 2),
     ]  # fmt: skip
     assert planned.masks == 603

@@ -144,7 +144,9 @@ class EpochImages:
         self.key = (ctypes.c_uint32 * 2)(key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)
 
     def batch(self, first: int, count: int) -> _Images:
-        self._batch.chosen = self._held[2].ctypes.data + 8 * first
+        order = self._held[2]
+        assert 0 <= first <= first + count <= len(order)
+        self._batch.chosen = order.ctypes.data + 8 * first
         self._batch.position, self._batch.count = first, count
         return self._batch
 

@@ -27,7 +27,6 @@ class Activation:
 class Norm:
     """Batch norm; its weights, then its biases, then running means and variances stand in the flat state."""
 
-    name: str  # of the module, as in "0.after.0.0"
     weight: int  # offset in the parameters; the biases follow
     running: int  # offset in the running statistics; the variances follow
     channels: int
@@ -105,7 +104,6 @@ class Pass:
 class Convolution:
     """A convolution, or a linear layer as one of 1 x 1 on 1 x 1."""
 
-    name: str  # of the module, as in "0.layer"
     kernel: int
     stride: int
     pad: int
@@ -172,16 +170,6 @@ class Plan:
         return tuple(stage.norm for stage in self.stages if stage.norm)
 
     @property
-    def dropouts(self) -> tuple[Dropout, ...]:
-        return tuple(
-            operation
-            for stage in self.stages
-            for part in stage.passes
-            for operation in part.operations
-            if isinstance(operation, Dropout)
-        )
-
-    @property
     def shapes(self) -> tuple[Shape, ...]:
         """Of the stored tensors."""
         return (self.input_shape, *(stage.output_shape for stage in self.stages))
@@ -235,7 +223,6 @@ class _Planner:
         self.shape = _image(step.input_shape)
         weight, bias = self._weights(index, step)
         kernel = Convolution(
-            name=f"{index}.layer",
             kernel=step.kernel,
             stride=step.stride,
             pad=step.pad,
@@ -312,7 +299,6 @@ class _Planner:
             before = ()
         channels = self.shape[0]
         norm = Norm(
-            name=name,
             weight=self._parameter(f"{name}.weight", (channels,)),
             running=self.running,
             channels=channels,

@@ -11,22 +11,11 @@
 
 #include "images.h"
 #include "threads.h"
+#include "update.h"
 
 #define MOMENTUM 0.1  // share of the newest batch in the running statistics, as in torch.nn.BatchNorm2d
 #define EPS 1e-5      // added to the variance
 #define LARGE_PAGE ((size_t)2 << 20)  // bytes
-
-struct rule {  // of one step's update
-  int32_t kind;  // 0 sgd, 1 adam, 2 adamw
-  int32_t nesterov;
-  double lr, momentum, beta2, eps, decay;  // momentum: of SGD, or Adam's first beta
-  double average;                          // decay of the moving average, or 0
-  double smoothing;
-};
-
-struct state {  // of a training; all arrays belong to the caller
-  float *parameters, *running, *first, *second, *average;  // average: of parameters, then running statistics
-};
 
 struct engine {
   struct team team;
@@ -219,49 +208,6 @@ static void use_running(struct engine *e, int thread)
   }
 }
 
-// --- the update: torch.optim.SGD, Adam, AdamW, and the exponential moving average ---
-
-static void update(struct engine *e, int first, int last)
-{
-  const struct rule *r = &e->rule;
-  struct state s = e->state;
-  const double steps = (double)e->step + 1;
-  const float momentum = (float)r->momentum, fresh = (float)(1 - r->momentum);
-  const float kept = (float)r->beta2, fresh_square = (float)(1 - r->beta2), eps = (float)r->eps;
-  const float size = (float)(r->kind ? r->lr / (1 - pow(r->momentum, steps)) : r->lr);
-  const float root = r->kind ? (float)sqrt(1 - pow(r->beta2, steps)) : 1;
-  const float decay = (float)r->decay, shrunk = (float)(1 - r->lr * r->decay);
-  for (int i = first; i < last; i++) {
-    float gradient = 0;
-    for (int g = 0; g < e->groups; g++) gradient += e->partials[(size_t)g * network.parameters + i];
-    if (r->kind == 2)
-      s.parameters[i] *= shrunk;
-    else
-      gradient += decay * s.parameters[i];
-    if (r->kind) {
-      s.first[i] += fresh * (gradient - s.first[i]);
-      s.second[i] = kept * s.second[i] + fresh_square * gradient * gradient;
-      s.parameters[i] -= size * s.first[i] / (sqrtf(s.second[i]) / root + eps);
-    } else if (momentum == 0) {
-      s.parameters[i] -= size * gradient;
-    } else {
-      s.first[i] = momentum * s.first[i] + gradient;
-      s.parameters[i] -= size * (r->nesterov ? gradient + momentum * s.first[i] : s.first[i]);
-    }
-  }
-}
-
-static void move_average(struct engine *e)
-{
-  const float share = e->step ? (float)(1 - e->rule.average) : 1;
-  const struct state *s = &e->state;
-  for (int i = 0; i < network.parameters; i++) s->average[i] += share * (s->parameters[i] - s->average[i]);
-  for (int i = 0; i < network.running; i++) {
-    float *kept = s->average + network.parameters + i;
-    *kept += share * (s->running[i] - *kept);
-  }
-}
-
 // --- one step, and prediction ---
 
 static struct group *open_group(struct engine *e, int thread, int index, int slot)
@@ -307,9 +253,9 @@ static void train(void *engine, int thread)
   }
   barrier(&e->team);
   first_and_last(network.parameters, e->team.threads, thread, &first, &last);
-  update(e, first, last);
+  update(&e->rule, e->state, e->partials, e->groups, e->step, first, last);
   barrier(&e->team);
-  if (thread == 0 && e->rule.average) move_average(e);
+  if (thread == 0 && e->rule.average) move_average(&e->rule, e->state, e->step);
 }
 
 static void predict(void *engine, int thread)

@@ -6,11 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from smallprint.spec.trace import Shape
 from smallprint.training.native import passes
 from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, weight_gradient
-from smallprint.training.native.plan import Add, Convolution, Copy, Plan
+from smallprint.training.native.plan import Activation, Add, Convolution, Copy, Dropout, Norm, Plan, Pointwise
 
 _CLOSED = ("s[1] += total; s[2] += squares;",)
+
+
+def _shown(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _word(operation: Pointwise) -> str:
+    match operation:
+        case Activation(kind=kind):
+            return kind
+        case Norm():
+            return "batchnorm"
+        case Dropout(rate=rate, channels=channels):
+            return f"dropout{'2d' if channels else ''} {rate:.1%}"
+        case Add(tensor=tensor):
+            return f"+ tensor {tensor}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +66,27 @@ class StageWriter:
         back = self._backward(reads)
         backward = [*staging, *back] if back else ["(void)g;"]
         return [
+            self._caption(),
             *self.functions,
             *block(f"static void forward_{self.index}(struct group *g)", forward),
             "",
             *block(f"static void backward_{self.index}(struct group *g)", backward),
             "",
         ]
+
+    def _caption(self) -> str:
+        words = [f"// Stage {self.index}: {_shown(self.stage.input_shape)}"]
+        for part in self.stage.passes:
+            words += [_word(operation) for operation in part.operations]
+            words += [f"{part.pool.kind} {part.pool.height} x {part.pool.width}"] if part.pool else []
+        match self.kernel:
+            case Convolution(kernel=kernel):
+                words.append(f"conv {kernel} x {kernel}")
+            case Copy(flat=flat):
+                words.append("laid flat" if flat else "as it is")
+            case None:
+                words.append("the loss")
+        return ", ".join([*words, f"stored as {_shown(self.stage.output_shape)}"])
 
     def _room(self, name: str, vectors: int) -> str:
         """C that declares so much of the thread's scratch memory."""

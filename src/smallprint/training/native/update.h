@@ -1,0 +1,58 @@
+// The update of one step: torch.optim.SGD, Adam and AdamW, and the exponential moving average.
+#pragma once
+
+#include <math.h>
+
+#include "runtime.h"
+
+struct rule {  // of one step's update
+  int32_t kind;  // 0 sgd, 1 adam, 2 adamw
+  int32_t nesterov;
+  double lr, momentum, beta2, eps, decay;  // momentum: of SGD, or Adam's first beta
+  double average;                          // decay of the moving average, or 0
+  double smoothing;
+};
+
+struct state {  // of a training; all arrays belong to the caller
+  float *parameters, *running, *first, *second, *average;  // average: of parameters, then running statistics
+};
+
+// The parameters from `first` to `last`, whose gradients stand in `partials`, one part per group of images.
+static void update(
+    const struct rule *r, struct state s, const float *partials, int groups, int64_t step, int first, int last)
+{
+  const double steps = (double)step + 1;
+  const float momentum = (float)r->momentum, fresh = (float)(1 - r->momentum);
+  const float kept = (float)r->beta2, fresh_square = (float)(1 - r->beta2), eps = (float)r->eps;
+  const float size = (float)(r->kind ? r->lr / (1 - pow(r->momentum, steps)) : r->lr);
+  const float root = r->kind ? (float)sqrt(1 - pow(r->beta2, steps)) : 1;
+  const float decay = (float)r->decay, shrunk = (float)(1 - r->lr * r->decay);
+  for (int i = first; i < last; i++) {
+    float gradient = 0;
+    for (int g = 0; g < groups; g++) gradient += partials[(size_t)g * network.parameters + i];
+    if (r->kind == 2)
+      s.parameters[i] *= shrunk;
+    else
+      gradient += decay * s.parameters[i];
+    if (r->kind) {
+      s.first[i] += fresh * (gradient - s.first[i]);
+      s.second[i] = kept * s.second[i] + fresh_square * gradient * gradient;
+      s.parameters[i] -= size * s.first[i] / (sqrtf(s.second[i]) / root + eps);
+    } else if (momentum == 0) {
+      s.parameters[i] -= size * gradient;
+    } else {
+      s.first[i] = momentum * s.first[i] + gradient;
+      s.parameters[i] -= size * (r->nesterov ? gradient + momentum * s.first[i] : s.first[i]);
+    }
+  }
+}
+
+static void move_average(const struct rule *r, struct state s, int64_t step)
+{
+  const float share = step ? (float)(1 - r->average) : 1;
+  for (int i = 0; i < network.parameters; i++) s.average[i] += share * (s.parameters[i] - s.average[i]);
+  for (int i = 0; i < network.running; i++) {
+    float *kept = s.average + network.parameters + i;
+    *kept += share * (s.running[i] - *kept);
+  }
+}
