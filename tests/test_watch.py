@@ -192,7 +192,7 @@ def test_a_terminal_has_a_line_per_running_training_above_the_bar_and_verdicts_a
         if re.fullmatch(row.format(0), screen[1]) and re.fullmatch(row.format(1), screen[2])
     )
     assert header.split("  ")[-2:] == ["worst of last 2 %", "seconds"]
-    assert re.search(r"tiny: 2 of 4 trained ━+ [0-9:s]+ left", bar)
+    assert re.search(r"tiny: 2 of 4 trained [━╸╺]+ [0-9:s]+ left", bar)
     heading = next(number for number, line in enumerate(lines) if line.startswith("1/2 base "))
     assert heading < lines.index("Result")
     assert not any(EPOCH_HEADER in line for line in lines)

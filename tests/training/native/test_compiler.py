@@ -165,6 +165,7 @@ def test_the_named_compiler_may_bring_arguments(monkeypatch: pytest.MonkeyPatch)
     ("lines", "said"),
     [
         (["echo 'cc: error: no space left' >&2", "exit 1"], "failed: cc: error: no space left"),
+        (["echo 'In file x:' >&2; echo 'x.c:1: error: no' >&2", "exit 1"], "failed: x.c:1: error: no"),
         (["echo 'dropped dead' >&2", "exit 3"], "failed: dropped dead"),
         (["exit 1"], "failed: no message"),
         (["kill -9 $$"], "failed: no message"),

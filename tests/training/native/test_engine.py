@@ -124,6 +124,20 @@ def test_any_number_of_images_is_predicted_on_any_number_of_threads(threads: int
     assert found.shape == (count, 4)
 
 
+def test_a_step_reads_its_place_of_the_epoch_and_nothing_else() -> None:
+    planned = _plan("conv3-3 tanh gap conv1-4", (1, 6, 6))
+    rng = np.random.default_rng(0)
+    images, labels, order = rng.integers(0, 256, (20, 1, 6, 6)).astype(np.uint8), np.arange(20) % 4, rng.permutation(20)
+    whole = EpochImages(images, labels, order, [], 1)
+    alone = EpochImages(images[order[8:16]], labels[order[8:16]], np.arange(8), [], 1)
+    said, states = [], [State.of(planned), State.of(planned)]
+    for epoch, first, state in ((whole, 8, states[0]), (alone, 0, states[1])):
+        state.parameters[:] = np.linspace(-1, 1, planned.parameters)
+        said.append(_engine(planned).train(state, epoch, first, 8, Rates(0.1, 0.0), 0))
+    assert said[0] == said[1]
+    np.testing.assert_array_equal(states[0].parameters, states[1].parameters)
+
+
 def test_the_number_of_threads_can_be_changed_between_steps() -> None:
     planned = _plan("conv3-3 batchnorm relu gap conv1-4", (1, 6, 6))
     rng = np.random.default_rng(0)
