@@ -18,7 +18,8 @@ import pytest
 from smallprint.cli import main
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted, climb
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
-from smallprint.results.runs import Epoch, RunWriter, read_run
+from smallprint.results.runs import Epoch, read_run
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import LadderError
 from smallprint.spec.ladder import Ladder, parse_ladder, read_ladder
 from smallprint.sweep import SweepStarted
@@ -91,7 +92,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and not path.name.endswith(".lock")
     }
 
 
@@ -348,7 +349,7 @@ def test_rungs_overlap_and_each_is_judged_when_its_own_seeds_have_ended(tmp_path
 
 def test_seeds_that_end_in_any_order_are_judged_in_theirs(tmp_path: Path) -> None:
     ladder = parse_ladder(QUICK, name="tiny")
-    with RunWriter(tmp_path / "one" / "tiny" / "base" / "seed-0", holder=4711):
+    with RunWriter(tmp_path / "one" / "tiny" / "base" / "seed-0", holder=1):
         *_, judged = climb(ladder, seeds=3, runs=tmp_path / "one", threads=1)
     assert isinstance(judged, RungJudged)
     assert [run.seed for run in judged.result.runs] == [1, 2]  # and seed 0 is left

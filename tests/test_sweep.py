@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft
-from smallprint.results.runs import Run, RunWriter, read_run
+from smallprint.results.runs import Run, read_run
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder
 from smallprint.sweep import SweepEvent, SweepStarted, Workers, auto_workers, sweep
@@ -114,8 +115,8 @@ def test_a_job_that_is_held_is_tried_again_behind_the_others_then_left(
     tiny: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:
     first, second = jobs_of(tiny, 1)
-    with RunWriter(first.folder(tmp_path), holder=4711):
+    with RunWriter(first.folder(tmp_path), holder=1):
         *events, left = sweep([first, second], digits, tmp_path, threads=1)
     assert [event.job for event in events if not isinstance(event, SweepStarted)] == [second] * 4
     assert isinstance(left, RunLeft)
-    assert (left.job, left.holder) == (first, 4711)
+    assert (left.job, left.holder) == (first, 1)

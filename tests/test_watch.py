@@ -181,7 +181,7 @@ def test_a_terminal_keeps_the_same_lines_under_a_live_bar_and_ctrl_c_leaves_it_t
 
 
 def test_a_terminal_has_a_line_per_running_training_above_the_bar_and_verdicts_above_those(tmp_path: Path) -> None:
-    until = ["Analysis", r"long +0 +[1-9][0-9]*/999.*\n.*long +1 +[1-9][0-9]*/999"]
+    until = ["Analysis", r"long +0 +[1-9][0-9]*/999.*\n.*long +1 +[1-9][0-9]*/999.*\n.* left"]
     lines = in_a_terminal(tmp_path, LADDER, "--workers", "2", "--seeds", "2", until=until)
     assert "4 trainings, 2 at a time" in lines
     row = r"long +{} +[0-9]+/999( +[0-9]+\.[0-9]{{2}}){{2}} +[0-9]+\.[0-9]"

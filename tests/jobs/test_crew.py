@@ -15,7 +15,8 @@ import pytest
 
 from smallprint.jobs.crew import side_by_side
 from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms, train
-from smallprint.results.runs import RunWriter, read_run
+from smallprint.results.runs import read_run
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, parse_ladder
 from smallprint.training.data import Dataset
@@ -179,14 +180,14 @@ def test_who_leaves_takes_all_processes_along_and_keeps_the_finished_epochs(
 def test_a_folder_that_is_held_is_tried_again_behind_all_others(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
     jobs = jobs_of(tiny, 2)
     events: list[JobEvent] = []
-    for_good, for_now = (RunWriter(job.folder(tmp_path), holder=4711) for job in jobs[:2])
+    for_good, for_now = (RunWriter(job.folder(tmp_path), holder=1) for job in jobs[:2])
     with for_good:
         with for_now:
             stream = side_by_side(jobs, digits, terms(tmp_path), 2)
             while not isinstance(events[-1] if events else None, EpochEnded):
                 events.append(next(stream))
         events.extend(stream)
-    assert [(event.job, event.holder) for event in events if isinstance(event, RunLeft)] == [(jobs[0], 4711)]
+    assert [(event.job, event.holder) for event in events if isinstance(event, RunLeft)] == [(jobs[0], 1)]
     assert {event.run.status for event in ended(events).values()} == {"finished"}
     assert len(ended(events)) == 3
 

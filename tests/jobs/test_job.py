@@ -25,7 +25,8 @@ from smallprint.jobs.job import (
     stored_whole,
     train,
 )
-from smallprint.results.runs import RunWriter, read_run
+from smallprint.results.runs import read_run
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder
 from smallprint.training import machine
@@ -169,7 +170,7 @@ def test_what_a_killed_process_was_about_to_write_is_swept_away(job: Job, digits
     (job.folder(terms.root) / ".resume.pt.x1y2z3").write_bytes(b"half a checkpoint")
     trained(job, digits, terms)
     names = {path.name for path in job.folder(terms.root).iterdir()}
-    assert names == {"answers.safetensors", "epochs.csv", "lock", "run.json", "rung.toml", "weights.safetensors"}
+    assert names == {"answers.safetensors", "epochs.csv", "run.json", "rung.toml", "weights.safetensors"}
 
 
 # Held by another process
@@ -177,7 +178,7 @@ def test_what_a_killed_process_was_about_to_write_is_swept_away(job: Job, digits
 HOLD = """
 import sys
 from pathlib import Path
-from smallprint.results.runs import RunWriter
+from smallprint.results.writer import RunWriter
 with RunWriter(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from smallprint.results.runs import Environment, Epoch, Run
+from smallprint.results.runs import Environment, Epoch, Run, read_run, run_folder
+from smallprint.results.writer import RunWriter
 
 ENVIRONMENT = Environment(
     smallprint="0.1.0", python="3.11.7", torch="2.13.0", numpy="2.3.0", platform="Linux x86_64", device="cpu", threads=1
@@ -46,3 +49,16 @@ def _run(
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     return _run
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Run:
+    """A finished run in its folder."""
+    run = _run([98.5, 99.1, 99.25], seed=3)
+    with RunWriter(run_folder(tmp_path, "fable", "small", 3)) as writer:
+        writer.begin(replace(run, status="training", epochs=()), "title = 'x'\n")
+        writer.checkpoint(b"half way")
+        weights = {"0.layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T}
+        answers = {"predicted": np.array([1, 2]), "confidence": np.array([0.5, 1.0]), "loss": np.array([0.7, 0.0])}
+        writer.finish(run, weights, answers)
+    return read_run(writer.folder)

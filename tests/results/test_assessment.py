@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from smallprint.results.assessment import assess, assess_stored, why_not_measured
-from smallprint.results.runs import Run, RunWriter, run_folder
+from smallprint.results.runs import Run, run_folder
+from smallprint.results.writer import RunWriter
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, read_ladder

@@ -1,32 +1,31 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smallprint.results.runs import (
+    DiskError,
     Epoch,
-    HeldError,
     Run,
-    RunWriter,
+    Stretch,
+    changing,
     read_run,
     read_runs,
     read_tensors,
     run_folder,
+    stored_run,
     write_whole,
 )
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 
 MakeRun = Callable[..., Run]
@@ -72,36 +71,9 @@ def test_a_run_survives_its_folder_to_the_last_bit(
     assert read.hash == run.hash
 
 
-@pytest.fixture
-def stored(tmp_path: Path, make_run: MakeRun) -> Run:
-    """A finished run in its folder."""
-    run = make_run([98.5, 99.1, 99.25], seed=3)
-    with RunWriter(run_folder(tmp_path, "fable", "small", 3)) as writer:
-        writer.begin(replace(run, status="training", epochs=()), "title = 'x'\n")
-        writer.checkpoint(b"half way")
-        weights = {"0.layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T}
-        answers = {"predicted": np.array([1, 2]), "confidence": np.array([0.5, 1.0]), "loss": np.array([0.7, 0.0])}
-        writer.finish(run, weights, answers)
-    return read_run(writer.folder)
-
-
 def folder_of(run: Run) -> Path:
     assert run.folder is not None
     return run.folder
-
-
-def test_a_finished_run_keeps_its_weights_and_answers_and_drops_its_checkpoint(stored: Run) -> None:
-    folder = folder_of(stored)
-    weights = read_tensors(folder / "weights.safetensors")["0.layer.weight"]
-    assert weights.tolist() == [[0, 3], [1, 4], [2, 5]]
-    answers = stored.answers()
-    assert answers is not None
-    assert answers["confidence"].tolist() == [0.5, 1.0]
-    assert not (folder / "resume.pt").exists()
-    assert (folder / "rung.toml").read_text(encoding="utf-8") == "title = 'x'\n"
-    assert stored.ended
-    assert stored.best_test == pytest.approx(99.25)
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]  # no temporary file is left
 
 
 def test_answers_without_their_arrays_are_damaged(stored: Run) -> None:
@@ -109,20 +81,6 @@ def test_answers_without_their_arrays_are_damaged(stored: Run) -> None:
     (folder / "answers.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
     with pytest.raises(RunError, match=r"answers\.safetensors: damaged; remove that run's folder"):
         stored.answers()
-
-
-def test_a_checkpoint_is_there_until_the_run_ends(tmp_path: Path, make_run: MakeRun) -> None:
-    with RunWriter(tmp_path / "seed-0") as writer:
-        assert writer.stored() is None
-        assert writer.stored_checkpoint() is None
-        writer.begin(make_run([], status="training"), "")
-        writer.checkpoint(b"one")
-        writer.checkpoint(b"two")
-        assert writer.stored_checkpoint() == b"two"
-        found = writer.stored()
-        assert found is not None
-        assert not found.ended
-        assert found.answers() is None
 
 
 def test_the_hash_depends_on_all_that_decides_the_numbers_and_on_nothing_else(make_run: MakeRun) -> None:
@@ -152,6 +110,54 @@ def test_all_runs_of_a_rung_are_read_by_seed_and_only_those_of_the_same_identity
     assert [run.seed for run in read_runs(tmp_path, "fable", "small")] == [2, 3, 10]
     assert [run.seed for run in read_runs(tmp_path, "fable", "small", "a")] == [2, 10]
     assert read_runs(tmp_path, "fable", "nothing") == ()
+
+
+# --- what each epoch was trained with -------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_where_each_of_its_epochs_was_trained(make_run: MakeRun) -> None:
+    run = make_run([97.0, 98.0, 98.5, 99.0], status="failed")
+    here = run.environment
+    there, elsewhere = replace(here, torch="3.0"), replace(here, threads=8)
+    on = run.going_on(run.epochs[:2], there)
+    assert (on.status, on.reason, on.epochs, on.environment) == ("training", "", run.epochs[:2], there)
+    assert on.earlier == (Stretch(until=2, environment=here),)
+    assert on.environments == (here, there)
+    on = replace(on, epochs=run.epochs[:3]).going_on(run.epochs[:3], elsewhere)
+    assert on.earlier == (Stretch(until=2, environment=here), Stretch(until=3, environment=there))
+    again = replace(on, epochs=run.epochs).going_on(run.epochs, elsewhere)
+    assert again.earlier == on.earlier  # the same place is the same stretch
+    nothing_new = on.going_on(run.epochs[:3], here)
+    assert nothing_new.earlier == on.earlier  # a process that trained no epoch has no stretch
+    assert on.going_on((), here).earlier == ()  # from the first epoch on
+    assert on.going_on(run.epochs[:1], here) == replace(on, epochs=run.epochs[:1], earlier=(), environment=here)
+
+
+def test_stretches_are_kept_and_a_run_without_them_has_the_form_it_always_had(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    run = make_run([98.0, 99.0], status="training")
+    mixed = run.going_on(run.epochs[:1], replace(run.environment, python="4.0.0"))
+    with RunWriter(tmp_path / "seed-0") as writer:
+        writer.begin(run, "")
+        said = json.loads((writer.folder / "run.json").read_text(encoding="utf-8"))
+        assert "earlier" not in said
+        assert read_run(writer.folder) == run
+        writer.keep(mixed)
+        assert read_run(writer.folder) == mixed
+        said = json.loads((writer.folder / "run.json").read_text(encoding="utf-8"))
+        assert [(stretch["until"], stretch["environment"]["python"]) for stretch in said["earlier"]] == [(1, "3.11.7")]
+        for damage in (5, [5], [{}], [{"until": "1", "environment": {}}], [{**said["earlier"][0], "until": "1"}]):
+            (writer.folder / "run.json").write_text(json.dumps({**said, "earlier": damage}), encoding="utf-8")
+            assert fails(writer.folder) == f"{writer.folder / 'run.json'}: damaged; {ADVICE}"
+
+
+def test_a_folder_of_before_there_were_stretches_and_ways_is_read(stored: Run) -> None:
+    path = folder_of(stored) / "run.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    del said["environment"]["way"], said["environment"]["commit"]
+    path.write_text(json.dumps(said), encoding="utf-8")
+    assert read_run(path.parent) == stored
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------
@@ -248,6 +254,21 @@ def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     assert fails(tmp_path) == f"{tmp_path / 'run.json'}: cannot be read: No such file or directory"
 
 
+def test_a_folder_in_which_nothing_was_begun_holds_no_run_and_one_that_is_closed_is_not_taken_for_one(
+    tmp_path: Path, stored: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert [stored_run(tmp_path / name) for name in ("file", "nothing", ".")] == [None, None, None]
+    assert stored_run(folder_of(stored)) == stored
+
+    def closed(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(RunError, match=r"run\.json: cannot be read: Permission denied"):
+        stored_run(folder_of(stored))
+
+
 def test_weights_that_are_damaged_say_what_to_do(stored: Run) -> None:
     path = folder_of(stored) / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
@@ -258,148 +279,7 @@ def test_weights_that_are_damaged_say_what_to_do(stored: Run) -> None:
         read_tensors(path.with_name("nothing"))
 
 
-# --- one process at a time, and all or nothing ----------------------------------------------------------------------
-
-HOLD = """
-import sys
-from pathlib import Path
-from smallprint.results.runs import RunWriter
-with RunWriter(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-
-
-def test_a_folder_that_another_process_holds_is_not_touched_and_is_free_when_it_is_killed(tmp_path: Path) -> None:
-    folder = tmp_path / "seed-0"
-    with python(HOLD, str(folder)) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        for says, holder, who in ((None, other.pid, f"process {other.pid}"), ("", None, "another process")):
-            if says is not None:  # it has not signed yet
-                (folder / "lock").write_text(says)
-            with pytest.raises(HeldError) as caught, RunWriter(folder):
-                pass
-            assert caught.value.holder == holder
-            assert str(caught.value) == (
-                f"{folder}: held by {who}; start again when it has ended, or choose another --runs"
-            )
-        other.kill()
-        assert other.wait() == -signal.SIGKILL
-    with RunWriter(folder) as writer:
-        assert writer.stored() is None
-
-
-def test_a_holder_may_sign_for_another_process_and_takes_its_name_off_when_it_goes(tmp_path: Path) -> None:
-    with (
-        RunWriter(tmp_path, holder=4711),
-        pytest.raises(HeldError, match="held by process 4711; "),
-        RunWriter(tmp_path),
-    ):
-        pass
-    assert (tmp_path / "lock").read_text() == ""
-
-
-def test_a_lock_that_was_let_go_does_not_let_two_in(tmp_path: Path) -> None:
-    folder = tmp_path / "seed-0"
-    first = RunWriter(folder)
-    with first:
-        pass
-    with RunWriter(folder), pytest.raises(RunError), first:
-        pass
-    with first:
-        pass
-
-
-FULL = """
-import resource, signal, sys
-from dataclasses import replace
-from pathlib import Path
-from smallprint.results.runs import RunWriter, read_run
-from smallprint.spec.errors import RunError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-folder = Path(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
-run = read_run(folder)
-with RunWriter(folder) as writer:
-    for write in (lambda: writer.keep(replace(run, epochs=run.epochs * 50)), lambda: writer.checkpoint(b"x" * 10_000)):
-        try:
-            write()
-        except RunError as fault:
-            print(fault)
-"""
-
-
-def test_a_file_that_cannot_grow_leaves_the_folder_as_it_was(stored: Run) -> None:
-    folder = folder_of(stored)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with python(FULL, str(folder)) as other:
-        said, _ = other.communicate(timeout=60)
-    advice = "cannot be written: File too large; what is stored stays as it is; put that right and start again"
-    assert said.splitlines() == [f"{folder / name}: {advice}" for name in ("epochs.csv", "resume.pt")]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert read_run(folder) == stored
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a tiny disk")
-def test_a_full_disk_is_reported_and_the_folder_reads_as_before(tmp_path: Path, make_run: MakeRun) -> None:
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no permission to mount a disk")
-    try:
-        run = make_run([98.5, 99.0], status="training")
-        with RunWriter(tmp_path / "seed-0") as writer:
-            writer.begin(run, "")
-            before = {path.name: path.read_bytes() for path in writer.folder.iterdir()}
-            with pytest.raises(
-                RunError, match=r"resume\.pt: cannot be written: No space left on device; what is stored"
-            ):
-                writer.checkpoint(bytes(100_000))
-            assert {path.name: path.read_bytes() for path in writer.folder.iterdir()} == before
-            assert writer.stored() == run
-            writer.checkpoint(bytes(10_000))
-            assert writer.stored_checkpoint() == bytes(10_000)
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
-    (tmp_path / "fable").write_text("a file", encoding="utf-8")
-    with pytest.raises(RunError) as caught, RunWriter(tmp_path / "fable" / "seed-0"):
-        pass
-    assert str(caught.value) == (
-        f"{tmp_path / 'fable' / 'seed-0'}: cannot be written: Not a directory; what is stored stays as it is; "
-        "put that right and start again"
-    )
-    with pytest.raises(RunError, match=r"cannot be written: (Not a directory|File exists)"):
-        write_whole(tmp_path / "fable" / "x", b"")
-
-
-def test_a_run_that_is_set_aside_keeps_everything_however_often(stored: Run, make_run: MakeRun) -> None:
-    folder = folder_of(stored)
-    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
-    with RunWriter(folder) as writer:
-        kept = writer.set_aside(stored)
-        assert writer.stored() is None
-        assert kept == folder.with_name(f"seed-3.{stored.hash[:8]}")
-        assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
-        begun = make_run([], seed=3, status="training")  # the same run, begun again and dropped again
-        assert begun.hash == stored.hash
-        writer.begin(begun, "")
-        again = writer.set_aside(begun)
-    assert again.name == f"seed-3.{stored.hash[:8]}-2"
-    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
-    assert read_run(again).status == "training"
-    assert read_runs(folder.parents[2], "fable", "small") == ()
+# --- all or nothing ------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
@@ -409,3 +289,17 @@ def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_written_says_so_and_whether_any_other_could(tmp_path: Path) -> None:
+    (tmp_path / "fable").write_text("a file", encoding="utf-8")
+    advice = "what is stored stays as it is; put that right and start again"
+    with pytest.raises(RunError, match=r"cannot be written: (Not a directory|File exists)") as caught:
+        write_whole(tmp_path / "fable" / "x", b"")
+    assert not isinstance(caught.value, DiskError)
+    for number, of_all in (("ENOSPC", True), ("EDQUOT", True), ("EFBIG", True), ("EROFS", True), ("EIO", True),
+                           ("EACCES", False), ("EPERM", False), ("ENOENT", False)):  # fmt: skip
+        with pytest.raises(RunError) as caught, changing(Path("there")):
+            raise OSError(getattr(errno, number), "no")
+        assert str(caught.value) == f"there: cannot be written: no; {advice}"
+        assert isinstance(caught.value, DiskError) == of_all

@@ -70,7 +70,7 @@ def test_a_relu_may_overwrite_the_output_of_batch_norm() -> None:
 
 def _dropout(rate: float, seed: int, *, channels: bool = False) -> Dropout:
     dropout = Dropout(rate, channels=channels)
-    dropout.generator = torch.Generator().manual_seed(seed)
+    dropout.key = (seed, 0)
     return dropout
 
 
@@ -82,7 +82,7 @@ def test_dropout_drops_each_element_with_its_rate_and_keeps_the_mean(rate: float
     dropped = (y == 0).double().mean().item()
     assert abs(dropped - rate) < 5 * (rate * (1 - rate) / count) ** 0.5
     assert y[y != 0].unique().numel() == 1
-    assert y.max().item() == pytest.approx(1 / (1 - rate))
+    assert y.max().item() == pytest.approx(1 / (1 - rate), rel=2e-4)  # a rate is a share of 65,536
 
 
 def test_dropout_drops_elements_independently_of_each_other() -> None:
@@ -96,11 +96,11 @@ def test_dropout_drops_elements_independently_of_each_other() -> None:
 @pytest.mark.parametrize("expanded", [False, True])
 def test_the_gradient_of_dropout_is_its_own_mask(expanded: bool) -> None:
     x = _channels_last(torch.randn(6, 5, 7, 7)).requires_grad_()
-    y = _dropout(0.4, 6)(x)
+    y = _dropout(0.5, 6)(x)
     gradient = torch.ones(6, 5, 1, 1).expand(6, 5, 7, 7) if expanded else torch.ones(6, 5, 7, 7)
     y.backward(gradient)  # type: ignore[no-untyped-call]
     assert x.grad is not None
-    torch.testing.assert_close(x.grad, (y != 0) / 0.6)
+    torch.testing.assert_close(x.grad, (y != 0) / 0.5)
 
 
 def test_dropout_of_channels_drops_whole_channels() -> None:

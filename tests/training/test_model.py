@@ -47,7 +47,6 @@ def test_every_shipped_rung_has_the_parameters_and_macs_of_its_trace(place: tupl
 def test_every_layer_operation_and_option_builds_with_the_shapes_of_its_trace() -> None:
     model, network = _build(EVERYTHING)
     traced = trace(network, (1, 28, 28))
-    model.draw_from(torch.Generator().manual_seed(0))
     x = torch.randn(4, 1, 28, 28)
     for block, step in zip(model, traced.steps, strict=True):
         x = block(x)
@@ -97,6 +96,5 @@ def test_a_relu_never_overwrites_what_the_way_back_needs(after: str) -> None:
     model, _ = _build(
         f"after conv: {after}; conv3-4,pad=1 conv3-4,pad=1,skip relu maxpool relu gap conv1-10", (1, 8, 8)
     )
-    model.draw_from(torch.Generator().manual_seed(0))
     model(torch.randn(3, 1, 8, 8)).square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())

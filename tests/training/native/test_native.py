@@ -27,7 +27,6 @@ from tests.training.native.oracle import (
     assert_same,
     case,
     case_without_ties,
-    draw_natively,
     native,
     pytorch,
     smoothed,
@@ -184,7 +183,7 @@ NETWORK = (
 def _both(
     digits: Dataset, recipe: Recipe, network: str = NETWORK, threads: int | None = 2
 ) -> tuple[NativeStep, PyTorchStep]:
-    """Both steps, with the same weights and masks."""
+    """Both steps, with the same weights."""
     traced = trace(Network.parse(network), digits.facts.input_shape, 10)
     ours = NativeStep(traced, plan(traced), recipe, digits, 0, threads=threads)
     theirs = PyTorchStep(traced, plan(traced), recipe, digits, 0, device="cpu", threads=1)
@@ -197,14 +196,9 @@ def _train(steps: tuple[NativeStep, PyTorchStep], recipe: Recipe, count: int, ra
     draws = Draws.of(0, 0, total, recipe)
     for step in steps:
         step.begin(draws)
-    place = {"first": 0, "count": 0}
-    draw_natively(
-        steps[1].model, steps[1].plan, lambda: range(place["first"], place["first"] + place["count"]), draws.key
-    )
     for taken in range(count):
-        place.update(first=taken * recipe.batch, count=recipe.batch - 5 * (taken == count - 1))
         for step in steps:
-            step.train(place["first"], place["count"], rates(taken), taken)
+            step.train(taken * recipe.batch, recipe.batch - 5 * (taken == count - 1), rates(taken), taken)
 
 
 RECIPES = {

@@ -35,6 +35,15 @@ def own_facts(place: DataPlace, folder: Path | None = None) -> DatasetFacts:
     return _Reading(place, find_own(place, folder)).facts()
 
 
+def own_fingerprint(place: DataPlace, folder: Path | None = None) -> str:
+    """SHA-256 of the images and labels of data of your own; what was read before is not read again.
+
+    Raises:
+        DataError: there is nothing, or something is wrong with it.
+    """
+    return _Reading(place, find_own(place, folder)).fingerprint()
+
+
 def needs_split(place: DataPlace, folder: Path | None = None) -> bool:
     """Whether data of your own does not say which of its images are for the test.
 
@@ -69,7 +78,7 @@ def find_own(place: DataPlace, folder: Path | None = None) -> Path:
     if folder or PurePath(said).name != said or said.endswith(".npz"):
         raise DataError(f"{paths[-1]}: no such folder or file")
     raise DataError(
-        f"no data set is called {shown(said)}, and {shown(str(place.path))} is no folder or file; "
+        f"no data set is called {shown(said)}, and {str(place.path)!r} is no folder or file; "
         f"known: {listing(DATASETS)}" + nearest(said, DATASETS)
     )
 
@@ -87,6 +96,10 @@ class _Reading:
     def facts(self) -> DatasetFacts:
         facts = self.cache.facts(self.about, self.place.name) if self.about and self._unchanged(self.about) else None
         return facts or self.dataset().facts
+
+    def fingerprint(self) -> str:
+        about = self.about
+        return about.fingerprint if about and self._unchanged(about) else self.dataset().fingerprint
 
     def dataset(self) -> Dataset:
         """From the cache where names, sizes and times are as they were, or all bytes are; otherwise anew."""
