@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from smallprint.results.runs import Arrays, Environment, Epoch, Run
 from smallprint.spec.ladder import Ladder, Rung, read_ladder
-from smallprint.views.plots import Pictures
+from smallprint.views.gallery import Pictures
 
 ENVIRONMENT = Environment(
     smallprint="0.1", python="3.11", torch="2.6", numpy="2.0", platform="Linux x86_64", device="cpu", threads=2

@@ -1,6 +1,5 @@
 """The numbers of each figure against a slow count, and drawings that are SVG whatever they are given."""
 
-import io
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -10,14 +9,12 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from smallprint.results.runs import Arrays, Run
+from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder, Published, Rung, read_ladder, shipped
 from smallprint.views import plots
 from smallprint.views.canvas import canvas
-from smallprint.views.plots import Pictures
 
 Fabricate = Callable[..., Run]
 
@@ -34,17 +31,6 @@ def runs(ladder: Ladder, rung: Rung, fabricate: Fabricate) -> list[Run]:
         fabricate(ladder, rung, 1, level=99.4),
         fabricate(ladder, rung, 2, status="diverged", epochs=4),
     ]
-
-
-@pytest.fixture
-def answers(pictures: Pictures) -> Arrays:
-    random = np.random.default_rng(1)
-    total = len(pictures.labels_N)
-    return {
-        "predicted": np.where(random.random(total) < 0.8, pictures.labels_N, random.integers(0, 12, total)),
-        "confidence": random.random(total).astype(np.float32),
-        "loss": random.integers(0, 30, total).astype(np.float32),
-    }
 
 
 def texts(drawn: str) -> set[str]:
@@ -103,45 +89,6 @@ def test_the_band_is_that_of_the_seeds_that_finished() -> None:
     assert found.low_E.tolist() == [1.0, 5.0]
     assert found.high_E.tolist() == [3.0, 9.0]
     assert plots.band(values, (False, False, False)) is None
-
-
-def test_the_confusion_counts_every_image_once(answers: Arrays, pictures: Pictures) -> None:
-    found = plots.confusion(answers, pictures)
-    for true in range(10):
-        for taken in range(10):
-            both = zip(pictures.labels_N, answers["predicted"], strict=True)
-            assert found.counts_KK[true, taken] == sum(pair == (true, taken) for pair in both)
-    assert found.counts_KK.sum() + found.beyond_K.sum() == len(pictures.labels_N)
-    assert found.beyond_K.sum() == sum(answers["predicted"] > 9)
-    for true in range(10):
-        members = pictures.labels_N == true
-        assert found.wrong[true] == sum(answers["predicted"][members] != true)
-
-
-def test_the_worst_images_are_wrong_and_have_the_highest_losses(answers: Arrays, pictures: Pictures) -> None:
-    found = plots.worst_images(answers, pictures, most=7)
-    wrong = [index for index in range(200) if answers["predicted"][index] != pictures.labels_N[index]]
-    expected = sorted(wrong, key=lambda index: (-answers["loss"][index], index))[:7]
-    assert found.index_N.tolist() == expected
-    assert found.true == tuple(str(pictures.labels_N[index]) for index in expected)
-    for place, index in enumerate(expected):
-        label = answers["predicted"][index]
-        assert found.taken_for[place] == (str(label) if label < 10 else f"output {label}")
-        assert np.array_equal(found.images_NCHW[place], pictures.images_NCHW[index])
-        assert found.confidence_N[place] == answers["confidence"][index]
-
-
-def test_a_loss_that_is_no_number_is_the_worst_of_all(answers: Arrays, pictures: Pictures) -> None:
-    wrong = np.flatnonzero(answers["predicted"] != pictures.labels_N)
-    answers["loss"][wrong[5]] = np.nan
-    assert plots.worst_images(answers, pictures).index_N[0] == wrong[5]
-
-
-def test_nothing_wrong_leaves_no_worst_image(answers: Arrays, pictures: Pictures) -> None:
-    answers["predicted"] = pictures.labels_N
-    found = plots.worst_images(answers, pictures)
-    assert len(found.index_N) == 0
-    ET.fromstring(plots.draw_worst(found))
 
 
 def test_the_ladders_drawing_names_every_rung_and_the_promise(ladder: Ladder, rung: Rung, runs: list[Run]) -> None:
@@ -225,57 +172,13 @@ def test_an_early_accuracy_far_below_the_promise_does_not_flatten_the_rest(
     assert not {"0", "50", "80"} & texts(plots.draw_accuracy(found))
 
 
-def test_the_drawn_confusion_says_each_mistake_and_the_sum_of_each_row(answers: Arrays, pictures: Pictures) -> None:
-    found = plots.confusion(answers, pictures)
-    drawn = ET.fromstring(plots.draw_confusion(found))
-    written = [text.strip() for text in drawn.itertext() if text.strip()]
-    for count in set(found.counts_KK[found.counts_KK > 0].tolist()):
-        assert written.count(str(count)) >= (found.counts_KK == count).sum()
-    assert "wrong" in written
-
-
-def test_many_classes_with_long_names_are_drawn(pictures: Pictures) -> None:
-    names = tuple(f"class number {index}" for index in range(60))
-    labels = np.arange(200) % 60
-    many = plots.Pictures(images_NCHW=pictures.images_NCHW, labels_N=labels, class_names=names)
-    answers = {"predicted": (labels + labels % 2) % 60, "confidence": np.ones(200), "loss": np.ones(200)}
-    ET.fromstring(plots.draw_confusion(plots.confusion(answers, many)))
-    assert {"class nu… → class nu…"} <= texts(plots.draw_worst(plots.worst_images(answers, many)))
-
-
-def test_class_names_in_any_script_and_with_markup_are_drawn_as_they_are(pictures: Pictures) -> None:
-    names = ("お", "$a$", "<i>", "&", *"456789")
-    strange = replace(pictures, class_names=names)
-    answers = {"predicted": (pictures.labels_N + 1) % 10, "confidence": np.ones(200), "loss": np.ones(200)}
-    assert set(names) <= texts(plots.draw_confusion(plots.confusion(answers, strange)))
-
-
-def test_coloured_images_are_drawn(pictures: Pictures) -> None:
-    coloured = replace(pictures, images_NCHW=np.repeat(pictures.images_NCHW, 3, axis=1))
-    answers = {"predicted": (pictures.labels_N + 1) % 10, "confidence": np.ones(200), "loss": np.ones(200)}
-    drawn = plots.draw_worst(plots.worst_images(answers, coloured))
-    assert drawn.count("data:image/png;base64,") == 24
-
-
-def test_the_same_numbers_are_the_same_bytes(
-    ladder: Ladder, rung: Rung, runs: list[Run], answers: Arrays, pictures: Pictures
-) -> None:
+def test_the_same_numbers_are_the_same_bytes(ladder: Ladder, rung: Rung, runs: list[Run]) -> None:
     def draw() -> tuple[object, ...]:
         curves = plots.curves(runs, ladder.contract, rung.published)
         return (
             plots.draw_ladder(plots.ladder_picture(ladder.contract, [(rung, 7864, runs)])),
             plots.draw_accuracy(curves),
             plots.draw_loss(curves),
-            plots.draw_confusion(plots.confusion(answers, pictures)),
-            plots.draw_worst(plots.worst_images(answers, pictures)),
-            plots.sample_sheet(pictures, 3),
         )
 
     assert draw() == draw()
-
-
-def test_the_sample_sheet_grows_with_classes_and_images(pictures: Pictures) -> None:
-    narrow, wide = (Image.open(io.BytesIO(plots.sample_sheet(pictures, count))) for count in (2, 6))
-    assert narrow.format == "PNG"
-    assert wide.width - narrow.width == 2 * 44 * 4
-    assert wide.height == narrow.height == 2 * (44 * 10 + 8)

@@ -20,7 +20,7 @@ from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder, Published, read_ladder, shipped
 from smallprint.spec.recipe import Recipe
-from smallprint.views.plots import Pictures
+from smallprint.views.gallery import Pictures
 from smallprint.views.report import summarise, write_report
 
 Fabricate = Callable[..., Run]
