@@ -116,6 +116,42 @@ def test_other_words_for_the_same_rung_have_the_same_identity_and_other_numbers_
         assert changed.identity(changed.rungs[0]) != ladder.identity(ladder.rungs[0])
 
 
+TAUGHT = TEXT.replace('schedule = "cosine"', 'loss = "distilled first share=90%"')
+
+
+def test_what_teaches_a_rung_belongs_to_its_identity_by_what_it_is_and_not_by_its_name() -> None:
+    ladder = parse_ladder(TAUGHT, name="small")
+    first, second = ladder.rungs
+    assert (ladder.teacher(first), ladder.teacher(second)) == (None, first)
+    renamed = parse_ladder(TAUGHT.replace('"first"', '"1st"').replace("distilled first", "distilled 1st"), name="small")
+    assert renamed.identity(renamed.rungs[1]) == ladder.identity(second)
+    for before, after in (("relu\n\nconv3-8", "tanh\n\nconv3-8"), ("share=90%", "share=80%"), ("share", "each share")):
+        changed = parse_ladder(TAUGHT.replace(before, after, 1), name="small")
+        assert changed.identity(changed.rungs[1]) != ladder.identity(second)
+
+
+def test_a_run_keeps_the_teacher_beside_the_rung() -> None:
+    ladder = parse_ladder(TAUGHT, name="small")
+    kept = parse_ladder(ladder.only(ladder.rungs[1]), name="small")
+    assert [rung.name for rung in kept.rungs] == ["first", "second"]
+    assert kept.identity(kept.rungs[1]) == ladder.identity(ladder.rungs[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TAUGHT.replace("distilled first", "distilled frist"),
+         "small.toml:34: no rung is called 'frist'; known: first; did you mean 'first'?"),
+        (TAUGHT.replace("distilled first", "distilled second"),
+         "small.toml:34: the teacher 'second' is taught itself; a teacher learns from the labels alone"),
+        (TAUGHT.replace("conv1-10", "conv1-12", 1),
+         "small.toml:34: the teacher 'first' answers with 12 values, and 'second' with 10; both need the same number"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_cannot_teach_is_a_fault_of_the_loss(text: str, message: str) -> None:
+    assert fails(text) == message
+
+
 def test_a_rung_is_found_by_its_name_or_the_nearest_is_guessed() -> None:
     ladder = parse_ladder(TEXT, name="small")
     assert ladder.rung("second") is ladder.rungs[1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smallprint.spec.errors import NotationError, SmallprintError
 from smallprint.spec.notation import LARGEST
-from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Ema, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Distilled, Ema, Recipe, Sgd
 from smallprint.spec.schedule import Constant, Cosine, OneCycle, Plateau, Rates, Step
 
 NUMBER = st.floats(min_value=0, allow_infinity=False)
@@ -46,7 +46,11 @@ RECIPES = st.builds(
     Recipe, optimiser=OPTIMISERS, schedule=SCHEDULES, batch=COUNTS, epochs=COUNTS,
     augment=st.lists(AUGMENTS, max_size=3).map(tuple),
     average=st.none() | st.builds(Ema, decay=st.floats(0, 1, exclude_min=True, exclude_max=True)),
-    loss=st.builds(CrossEntropy, smoothing=BELOW_ONE),
+    loss=st.builds(CrossEntropy, smoothing=BELOW_ONE)
+    | st.builds(
+        Distilled, teacher=st.from_regex("[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True), each=st.booleans(),
+        temperature=NUMBER.filter(bool), share=PERCENT.filter(bool), smoothing=BELOW_ONE,
+    ),
 )  # fmt: skip
 
 
@@ -118,7 +122,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("average", "ema 1", "the decay of ema is between 0 and 1, as in: ema 0.998"),
     ("average", "swa", "no average is called 'swa'; known: ema"),
     ("loss", "cross-entropy smoothing=1", "smoothing is below 1"),
-    ("loss", "hinge", "no loss is called 'hinge'; known: cross-entropy"),
+    ("loss", "hinge", "no loss is called 'hinge'; known: cross-entropy, distilled"),
+    ("loss", "distilled", "distilled needs NAME-OF-A-RUNG"),
+    ("loss", "distilled big temperature=0", "the temperature is above 0"),
+    ("loss", "distilled big share=101%", "share is above 0% and at most 100%"),
+    ("loss", "distilled big smoothing=1", "smoothing is below 1"),
     ("epoch", 15, "no recipe key is called 'epoch'; known: optimiser, schedule, batch, epochs, augment, average, loss; "
      "did you mean 'epochs'?"),
 ]  # fmt: skip

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from smallprint.spec.recipe import Augment
-from smallprint.training.augment import augment, draw, inverse_map
+from smallprint.training.augment import augment
+from smallprint.training.changes import draw
 
 
 def _images(n: int = 4, height: int = 12, width: int = 12, channels: int = 1) -> Tensor:
@@ -92,15 +93,6 @@ def test_a_rotation_by_nearest_neighbour_is_that_of_pil() -> None:
         picture = Image.fromarray(images[index, 0].numpy()).rotate(-turn, Image.Resampling.NEAREST, fillcolor=1)
         different += int((np.asarray(picture) != moved[index, 0].numpy()).sum())
     assert different < 0.002 * images.numel()  # ties between two pixels: PIL counts in 16-bit fractions
-
-
-def test_the_inverse_map_undoes_shear_turn_and_scale() -> None:
-    turn, shear, scale = np.array([0.3, -1.0]), np.array([0.2, 0.5]), np.array([1.3, 0.7])
-    for index, inverse in enumerate(inverse_map(turn, shear, scale)):
-        t, s, k = turn[index], shear[index], scale[index]
-        rotation = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]])
-        forward = k * rotation @ np.array([[1.0, -math.tan(s)], [0.0, 1.0]])
-        np.testing.assert_allclose(inverse, np.linalg.inv(forward))
 
 
 def test_what_comes_from_outside_has_the_grey_of_fill() -> None:

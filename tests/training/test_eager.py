@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from smallprint.spec.recipe import Distilled
 from smallprint.training.data import Dataset, load_dataset
-from smallprint.training.eager import PyTorchStep
+from smallprint.training.eager import PyTorchStep, distilled
 from smallprint.training.trainer import Trainer, train
 
 NETWORK = "conv3-8 batchnorm relu dropout=10% gap conv1-10,bias"
@@ -46,3 +48,17 @@ def test_it_says_nothing_of_no_images(digits: Dataset) -> None:
     step = _trained(digits, "sgd lr=0.05").step
     assert isinstance(step, PyTorchStep)
     assert step.logits(digits.test_images_NCHW[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 100.0), (4.0, 90.0), (0.5, 10.0)])
+def test_a_distilled_loss_is_that_of_hinton_image_by_image(temperature: float, share: float) -> None:
+    random = np.random.default_rng(0)
+    logits_NK, taught_NK = random.normal(size=(2, 7, 4)) * 3
+    expected = 0.0
+    for said, taught in zip(logits_NK, taught_NK, strict=True):
+        p, q = (np.exp(x / temperature) / np.exp(x / temperature).sum() for x in (taught, said))
+        expected += temperature**2 * float((p * np.log(p / q)).sum()) / 7
+    part = share / 100
+    loss = Distilled(teacher="x", temperature=temperature, share=share)
+    found = distilled(torch.tensor(2.5), torch.tensor(logits_NK), torch.tensor(taught_NK), loss)
+    assert found.item() == pytest.approx((1 - part) * 2.5 + part * expected)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,7 +19,7 @@ from smallprint.spec.dataset import DATASETS, DataPlace, DatasetFacts, Split, kn
 from smallprint.spec.errors import DataError, LadderError, NotationError, listing, nearest, shown
 from smallprint.spec.network import Network
 from smallprint.spec.places import KeyPath, places
-from smallprint.spec.recipe import Recipe
+from smallprint.spec.recipe import Distilled, Recipe
 from smallprint.spec.trace import Shape, Trace, trace
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
@@ -78,8 +78,16 @@ class Ladder:
     def identity(self, rung: Rung) -> str:
         """SHA-256 of all that a rung says about the numbers it will give, whatever words said it."""
         steps = [step.identity for step in self.trace(rung).steps]
-        recipe = [f"{key}: {value}" for key, value in rung.recipe.sentences().items()]
-        return hashlib.sha256("\n".join([*steps, *recipe]).encode()).hexdigest()
+        recipe = rung.recipe
+        if teacher := self.teacher(rung):  # what it is counts, not what it is called
+            assert isinstance(recipe.loss, Distilled)
+            recipe = replace(recipe, loss=replace(recipe.loss, teacher=self.identity(teacher)))
+        said = [f"{key}: {value}" for key, value in recipe.sentences().items()]
+        return hashlib.sha256("\n".join([*steps, *said]).encode()).hexdigest()
+
+    def teacher(self, rung: Rung) -> Rung | None:
+        """The rung that teaches this one, if its loss is distilled."""
+        return self.rung(rung.recipe.teacher) if rung.recipe.teacher else None
 
     def rung(self, name: str) -> Rung:
         """The rung of that name.
@@ -93,15 +101,18 @@ class Ladder:
         return self.rungs[names.index(name)]
 
     def only(self, rung: Rung) -> str:
-        """One rung as a whole ladder file, everything resolved: what a run folder keeps."""
-        entry: dict[str, Any] = {"name": rung.name, "target": rung.target, "network": f"{rung.network}\n"}
-        entry["recipe"] = rung.recipe.sentences()
+        """One rung, its teacher before it, as a whole ladder file, everything resolved: what a run folder keeps."""
+        rungs = [kept for kept in (self.teacher(rung), rung) if kept]
+        entries = [
+            {"name": r.name, "target": r.target, "network": f"{r.network}\n", "recipe": r.recipe.sentences()}
+            for r in rungs
+        ]
         said: dict[str, Any] = {"title": self.title, "dataset": self.dataset}
         if self.data.split:
             said["split"] = str(self.data.split)
         if not self.data.known:  # the run stays readable where the data is gone
             said["facts"] = self.facts.table()
-        return tomli_w.dumps({**said, "contract": self.contract.clauses(), "rung": [entry]}, multiline_strings=True)
+        return tomli_w.dumps({**said, "contract": self.contract.clauses(), "rung": entries}, multiline_strings=True)
 
     def check(self, facts: DatasetFacts) -> None:
         """Make sure that data which was read is what this ladder was written for.
@@ -256,6 +267,8 @@ class _Reading:
             self.fault(("rung",), "a ladder needs at least one [[rung]]")
             return None
         read = [rung for index, said in enumerate(rungs) if (rung := self.rung(index, said, facts))]
+        if len(read) == len(rungs) and facts:
+            self.teachers(read, facts)
         if self.faults or contract is None or title is None or data is None or facts is None:
             return None
         return Ladder(name=name, title=title, data=data, facts=facts, contract=contract, rungs=tuple(read))
@@ -367,6 +380,23 @@ class _Reading:
             if self.check(good, (*path, "parameters"), "parameters is a count such as 7864"):
                 values["parameters"] = count
         return Published(note=self.text(path, table, "note", default="") or "", **values)
+
+    def teachers(self, rungs: list[Rung], facts: DatasetFacts) -> None:
+        """Note what keeps a rung from learning of the rung that it names."""
+        outputs = {r.name: trace(r.network, facts.input_shape, len(facts.classes)).outputs for r in rungs}
+        taught = {rung.name for rung in rungs if rung.recipe.teacher}
+        for index, rung in enumerate(rungs):
+            path: KeyPath = ("rung", index, "recipe", "loss")
+            if (teacher := rung.recipe.teacher) is None:
+                continue
+            if teacher not in outputs:
+                known = listing(name for name in outputs if name not in taught)
+                self.fault(path, f"no rung is called {shown(teacher)}; known: {known}" + nearest(teacher, outputs))
+            elif teacher in taught:
+                self.fault(path, f"the teacher {teacher!r} is taught itself; a teacher learns from the labels alone")
+            elif outputs[teacher] != outputs[rung.name]:
+                answers = f"{outputs[teacher]} values, and {rung.name!r} with {outputs[rung.name]}"
+                self.fault(path, f"the teacher {teacher!r} answers with {answers}; both need the same number")
 
     def check(self, good: bool, path: KeyPath, message: str) -> bool:
         if not good:

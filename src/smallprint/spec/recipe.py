@@ -136,6 +136,34 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distilled:
+    """Learn from what a teacher, another rung of the ladder, says of each image as the network sees it.
+
+    `share` of the loss is T^2 times the Kullback-Leibler divergence of both answers at the temperature T, the rest is
+    cross-entropy. Source: G. Hinton, O. Vinyals and J. Dean, "Distilling the knowledge in a neural network" (2015),
+    arXiv 1503.02531, section 2.
+    """
+
+    teacher: str = field(default="", metadata={"unit": "rung", "required": True, "direct": True})  # its name
+    temperature: float = field(default=4.0, metadata={"unit": "number"})  # both logits are divided by it
+    share: float = field(default=100.0, metadata={"unit": "%"})  # percent
+    smoothing: float = field(default=0.0, metadata={"unit": "number"})  # of the cross-entropy's labels
+    each: bool = field(default=False, metadata={"unit": "flag"})  # every seed has its own teacher, not that of seed 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError("the temperature is above 0")
+        if not 0 < self.share <= 100:
+            raise ValueError("share is above 0% and at most 100%")
+        if self.smoothing >= 1:
+            raise ValueError("smoothing is below 1")
+
+
+Loss = CrossEntropy | Distilled
+LOSSES: dict[str, type[Loss]] = {"cross-entropy": CrossEntropy, "distilled": Distilled}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a network is trained; every field reads from and prints as one sentence."""
 
@@ -145,7 +173,7 @@ class Recipe:
     epochs: int = field(default=15)  # count
     augment: tuple[Augment, ...] = field(default=())  # in this order
     average: Ema | None = field(default=None)
-    loss: CrossEntropy = field(default_factory=CrossEntropy)
+    loss: Loss = field(default_factory=CrossEntropy)
 
     KEYS: ClassVar[tuple[str, ...]] = ("optimiser", "schedule", "batch", "epochs", "augment", "average", "loss")
 
@@ -179,6 +207,11 @@ class Recipe:
             )
         return found
 
+    @property
+    def teacher(self) -> str | None:
+        """Name of the rung that teaches."""
+        return self.loss.teacher if isinstance(self.loss, Distilled) else None
+
     def sentences(self) -> dict[str, str | int]:
         """Every key with its canonical sentence; `Recipe.parse(recipe.sentences()) == recipe`."""
         return {
@@ -188,7 +221,7 @@ class Recipe:
             "epochs": self.epochs,
             "augment": "; ".join(sentence("", stage) for stage in self.augment) or "none",
             "average": sentence("ema", self.average) if self.average else "none",
-            "loss": sentence("cross-entropy", self.loss),
+            "loss": sentence(_name(LOSSES, self.loss), self.loss),
         }
 
 
@@ -228,5 +261,5 @@ _READERS: dict[str, Callable[[object], object]] = {
     "epochs": lambda value: _whole(value, "epochs"),
     "augment": _augment,
     "average": _average,
-    "loss": lambda value: read_sentence(_text(value, "loss"), {"cross-entropy": CrossEntropy}, "loss"),
+    "loss": lambda value: read_sentence(_text(value, "loss"), LOSSES, "loss"),
 }

@@ -98,7 +98,7 @@ def _forms(keys: Mapping[str, Field[Any]]) -> list[str]:
     forms = []
     for key, field in keys.items():
         unit = field.metadata["unit"]
-        example = {"number": "0.1", "count": "6", "fraction": "1/255"}.get(unit, f"5{unit}")
+        example = {"number": "0.1", "count": "6", "fraction": "1/255", "rung": "NAME-OF-A-RUNG"}.get(unit, f"5{unit}")
         if isinstance(unit, tuple):
             example = "|".join(unit)
         forms.append(key if unit == "flag" else example if field.metadata.get("direct") else f"{key}={example}")
@@ -115,6 +115,8 @@ def _value(word: Word, key: str, unit: str | tuple[str, ...]) -> object:
         return number(word, key)
     if unit == "count":
         return count(word, key, least=0)
+    if unit == "rung":
+        return word.text
     if unit == "fraction":
         over, slash, under = word.text.partition("/")
         if not slash:

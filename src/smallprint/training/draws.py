@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smallprint.spec.recipe import Recipe
-from smallprint.training.augment import Change, draw
+from smallprint.training.changes import Change, draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +35,16 @@ class Draws:
             changes=draw(recipe.augment, images, augmentation),
             key=_key(seed, epoch, "dropout"),
         )
+
+
+def dropout_threshold(rate: float) -> int:
+    """Of 65,536 equally likely draws, those that drop, at a rate from 0 to 1."""
+    return min(round(rate * 65536), 65535)
+
+
+def dropout_factor(rate: float) -> float:
+    """What dropout multiplies a kept value with, so that the mean stays."""
+    return 65536 / (65536 - dropout_threshold(rate))
 
 
 def _key(seed: int, epoch: int, purpose: str) -> int:

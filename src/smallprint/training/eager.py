@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Distilled, Recipe, Sgd
 from smallprint.spec.schedule import Rates
 from smallprint.spec.trace import Trace
 from smallprint.training import machine
 from smallprint.training.augment import augment
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
-from smallprint.training.model import build
+from smallprint.training.model import Model, build
 from smallprint.training.native.plan import Plan
 from smallprint.training.native.state import State, named
+from smallprint.training.teacher import Teacher
 
 # Shapes: N images, C channels, H rows, W columns, K outputs.
 _TEST_BATCH = 500  # images
@@ -29,13 +30,23 @@ class PyTorchStep:
     """One network in training."""
 
     def __init__(
-        self, trace: Trace, plan: Plan, recipe: Recipe, dataset: Dataset, seed: int, *, device: str, threads: int
+        self,
+        trace: Trace,
+        plan: Plan,
+        recipe: Recipe,
+        dataset: Dataset,
+        seed: int,
+        *,
+        device: str,
+        threads: int,
+        teacher: Teacher | None = None,
     ) -> None:
         self.plan, self.recipe = plan, recipe
         self.threads = threads
         machine.prepare(threads)
         self.device = torch.device(device)
         self.model = build(trace, seed).to(self.device)
+        self.teacher = _frozen(teacher).to(self.device) if teacher else None
         self.optimiser = _optimiser(recipe, self.model)
         self.average: dict[str, Tensor] = {}  # of parameters and running statistics, by name
         self.images_NCHW = torch.tensor(dataset.train_images_NCHW, device=self.device)
@@ -46,7 +57,6 @@ class PyTorchStep:
     def begin(self, draws: Draws) -> None:
         self.draws = draws
         self.order_N = torch.from_numpy(draws.order).to(self.device)
-        self.model.draw_from(torch.Generator(self.device).manual_seed(draws.key >> 1))
         self.model.train()
         self.loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         self.correct = torch.zeros((), device=self.device, dtype=torch.int64)
@@ -56,8 +66,14 @@ class PyTorchStep:
         chosen = self.order_N[first : first + count]
         images = augment(_greys(self.images_NCHW[chosen]), self.draws.changes, first)
         labels = self.labels_N[chosen]
-        logits_NK = self.model(self._normalised(images))
+        self.model.draw(self.draws.key, first)
+        inputs = self._normalised(images)
+        logits_NK = self.model(inputs)
         loss = F.cross_entropy(logits_NK, labels, label_smoothing=self.recipe.loss.smoothing)
+        if self.teacher and isinstance(self.recipe.loss, Distilled):
+            with torch.no_grad():
+                taught_NK = self.teacher(inputs)
+            loss = distilled(loss, logits_NK, taught_NK, self.recipe.loss)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -147,6 +163,20 @@ class PyTorchStep:
         names = list(self.average)
         share = 1 - self.recipe.average.decay
         torch._foreach_lerp_([self.average[name] for name in names], [current[name] for name in names], share)
+
+
+def distilled(cross_entropy: Tensor, logits_NK: Tensor, taught_NK: Tensor, loss: Distilled) -> Tensor:
+    """The mean over images, with the teacher's share in it."""
+    share, temperature = loss.share / 100, loss.temperature
+    said, should = (F.log_softmax(logits / temperature, 1) for logits in (logits_NK, taught_NK))
+    divergence = F.kl_div(said, should, reduction="batchmean", log_target=True)
+    return (1 - share) * cross_entropy + share * temperature**2 * divergence
+
+
+def _frozen(teacher: Teacher) -> Model:
+    model = build(teacher.trace, seed=0)
+    model.load_state_dict({name: torch.tensor(value) for name, value in teacher.weights.items()})
+    return model.eval().requires_grad_(False)
 
 
 def _greys(images: Tensor) -> Tensor:

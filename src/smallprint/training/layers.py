@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smallprint.training import philox
+from smallprint.training.draws import dropout_factor
+
 
 class BatchNorm(nn.Module):
     """`torch.nn.BatchNorm2d` and `BatchNorm1d`: same parameters, same running statistics, same defaults.
@@ -36,9 +39,15 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """`torch.nn.Dropout`, or with `channels` `Dropout2d`; draws from its own generator."""
+    """`torch.nn.Dropout`, or with `channels` `Dropout2d`; draws as the native step does.
 
-    generator: torch.Generator | None = None
+    What is dropped of an image depends on the epoch's key, the image's place in the epoch, and which dropout of the
+    network this is: on nothing that was drawn before.
+    """
+
+    key: philox.Key = (0, 0)  # of the epoch
+    first = 0  # place of the batch's first image in the epoch
+    index = 0  # which dropout of the network
 
     def __init__(self, rate: float, *, channels: bool = False) -> None:
         super().__init__()
@@ -49,12 +58,12 @@ class Dropout(nn.Module):
         """Drop from (N, C, H, W) or (N, C); nothing in a test."""
         if not self.training or self.rate == 0:
             return x
-        return x * self.kept(x) / (1 - self.rate)
+        return x * self.kept(x) * dropout_factor(self.rate)
 
     def kept(self, x: Tensor) -> Tensor:
-        """One where a value or channel of `x` is kept, zero where it is dropped; fits `x`."""
-        shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.channels else x.shape
-        return torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate, generator=self.generator)
+        """Whether a value or channel of `x` is kept; fits `x`."""
+        positions_N = torch.arange(self.first, self.first + len(x), device=x.device)
+        return philox.kept(x.shape[1:], self.rate, self.key, positions_N, self.index, channels=self.channels)
 
     def extra_repr(self) -> str:
         return f"{self.rate}, channels={self.channels}"

@@ -8,9 +8,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
-
-import numpy as np
-import torch
+from importlib.metadata import version
 
 from smallprint.results.runs import Environment
 
@@ -34,6 +32,8 @@ def prepare(threads: int) -> None:
     A step of a tiny network allocates and frees the same few megabytes; handing them back to the system
     each time costs more than some of its layers. Only the GNU C library has this switch.
     """
+    import torch
+
     torch.set_num_threads(threads)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
@@ -44,29 +44,38 @@ def prepare(threads: int) -> None:
 
 def describe() -> dict[str, str | int]:
     """What a bug report needs to know of this machine."""
+    import torch
+
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
+        "torch": version("torch"),
+        "numpy": version("numpy"),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": cores(),
         "vector unit": torch.backends.cpu.get_cpu_capability(),
     }
 
 
-def environment(version: str, device: str, threads: int) -> Environment:
-    """What a run's folder says about where it was trained."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+def environment(release: str, device: str, threads: int) -> Environment:
+    """What a run's folder says about where it was trained; `release` is smallprint's."""
     return Environment(
-        smallprint=version,
+        smallprint=release,
         python=platform.python_version(),
-        torch=torch.__version__,
-        numpy=np.__version__,
+        torch=version("torch"),
+        numpy=version("numpy"),
         platform=f"{platform.system()} {platform.machine()}",
-        device=name,
+        device=_name_of(device),
         threads=threads,
         commit=_commit(),
     )
+
+
+def _name_of(device: str) -> str:
+    if device == "cpu":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def _commit() -> str:

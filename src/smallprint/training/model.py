@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from smallprint.spec.network import Operation
 from smallprint.spec.trace import Step, Trace
+from smallprint.training import philox
 from smallprint.training.layers import BatchNorm, Dropout
 
 
@@ -41,11 +42,11 @@ class Model(nn.Sequential):
             x = block(x)
         return x.flatten(1)
 
-    def draw_from(self, generator: torch.Generator) -> None:
-        """Let every dropout draw from `generator`."""
-        for module in self.modules():
-            if isinstance(module, Dropout):
-                module.generator = generator
+    def draw(self, key: int, first: int) -> None:
+        """Let every dropout draw with an epoch's key for the images from `first` on."""
+        dropouts = (module for module in self.modules() if isinstance(module, Dropout) and module.rate)
+        for index, dropout in enumerate(dropouts):
+            dropout.key, dropout.index, dropout.first = philox.halves_of(key), index, first
 
 
 def build(trace: Trace, seed: int) -> Model:

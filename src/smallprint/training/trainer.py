@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from smallprint.results.runs import Arrays, Epoch
-from smallprint.spec.errors import RunError
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Clock, Watched
 from smallprint.spec.trace import Trace, trace
 from smallprint.training import machine
+from smallprint.training.checkpoint import pack, unpack
 from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.draws import Draws
-from smallprint.training.eager import PyTorchStep
 from smallprint.training.native import NativeError, NativeStep
 from smallprint.training.native.plan import plan
-from smallprint.training.native.state import State, named
+from smallprint.training.native.state import named
 from smallprint.training.step import Step, Way
+from smallprint.training.teacher import Teacher, check_teacher
 
 # Shapes: N images, K outputs.
 
@@ -49,25 +45,31 @@ class Trainer:
         device: str = "cpu",
         threads: int | None = None,
         way: Way = "auto",
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.seed, self.dataset = recipe, seed, dataset
         self.trace, self.plan = trace, plan(trace)
         self.epochs: list[Epoch] = []
+        check_teacher(trace, recipe, teacher)
         self.way, self.reason = way, ""
         self.step: Step
         if way == "native" and device != "cpu":
             raise NativeError(f"the native step runs on the processor, not on {device}")
         if way != "pytorch" and device == "cpu":
             try:
-                self.step = NativeStep(trace, self.plan, recipe, dataset, seed, threads=threads)
+                self.step = NativeStep(self.plan, recipe, dataset, seed, threads=threads, teacher=teacher)
                 self.way = "native"
                 return
             except NativeError as fault:
                 if way == "native":
                     raise
                 self.reason = f"trained with PyTorch, many times slower: {fault}"
+        from smallprint.training.eager import PyTorchStep  # torch takes seconds to import
+
         threads = threads or machine.threads_for(trace.macs * recipe.batch)
-        self.step = PyTorchStep(trace, self.plan, recipe, dataset, seed, device=device, threads=threads)
+        self.step = PyTorchStep(
+            trace, self.plan, recipe, dataset, seed, device=device, threads=threads, teacher=teacher
+        )
         self.way = "pytorch"
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -118,10 +120,7 @@ class Trainer:
 
     def checkpoint(self) -> bytes:
         """All that is needed to go on after the last whole epoch."""
-        state = {name: torch.from_numpy(vector) for name, vector in self.step.state().arrays().items()}
-        buffer = io.BytesIO()
-        torch.save({"epochs": [asdict(epoch) for epoch in self.epochs], "state": state}, buffer)
-        return buffer.getvalue()
+        return pack(self.epochs, self.step.state())
 
     def restore(self, checkpoint: bytes) -> None:
         """Go back to where a checkpoint was taken.
@@ -129,14 +128,9 @@ class Trainer:
         Raises:
             RunError: the checkpoint is damaged or of another network.
         """
-        try:
-            stored: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
-            state = State.like({name: tensor.numpy() for name, tensor in stored["state"].items()}, self.plan)
-            epochs = [Epoch(**epoch) for epoch in stored["epochs"]]
-            self.step.restore(state, len(epochs) * -(-len(self.dataset.train_labels_N) // self.recipe.batch))
-            self.epochs = epochs
-        except Exception:  # a damaged file can make torch raise nearly anything
-            raise RunError("resume.pt is damaged or belongs to another network") from None
+        epochs, state = unpack(checkpoint, self.plan)
+        self.step.restore(state, len(epochs) * -(-len(self.dataset.train_labels_N) // self.recipe.batch))
+        self.epochs = epochs
 
 
 def answers(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> Arrays:
@@ -162,17 +156,21 @@ def train(
     device: str = "cpu",
     threads: int | None = None,
     way: Way = "auto",
+    teacher: Trainer | Teacher | None = None,
 ) -> Trainer:
     """Make ready to train one network; iterate over the result for an Epoch per epoch.
 
-    Nothing is stored: `Trainer.weights` and `Trainer.answers` hold what came of it.
+    Nothing is stored: `Trainer.weights` and `Trainer.answers` hold what came of it. A recipe whose loss is distilled
+    needs the teacher that it speaks of.
 
     Raises:
-        NotationError: a network or recipe that does not read, or does not fit the data set.
+        NotationError: a network or recipe that does not read, or does not fit the data set, or each other.
         DataError: the data set cannot be had.
     """
     network = Network.parse(network) if isinstance(network, str) else network
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
     dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
     traced = trace(network, dataset.facts.input_shape, len(dataset.facts.classes))
-    return Trainer(traced, recipe, dataset, seed, device=device, threads=threads, way=way)
+    if isinstance(teacher, Trainer):
+        teacher = Teacher(trace=teacher.trace, weights=teacher.weights())
+    return Trainer(traced, recipe, dataset, seed, device=device, threads=threads, way=way, teacher=teacher)

@@ -10,7 +10,7 @@ from PIL import Image
 from smallprint.spec.dataset import DataPlace, Split
 from smallprint.spec.errors import DataError, NotationError
 from smallprint.training.data import load_dataset, needs_split
-from smallprint.training.data.own import find_own, load_own, own_facts
+from smallprint.training.data.own import find_own, load_own, own_facts, own_fingerprint
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_data_lies_where_the_ladder_file_says_or_in_the_folder_that_stands_in(ph
         load_own(place)
     with pytest.raises(DataError, match=f"^{tmp_path}/gone: no such folder or file$"):
         load_own(place, tmp_path / "gone")
+
+
+def test_the_fingerprint_is_that_of_the_data_as_it_is_now(photos: Path, tmp_path: Path) -> None:
+    place = DataPlace(said="photos", folder=tmp_path)
+    first = own_fingerprint(place)
+    assert first == load_own(place).fingerprint == own_fingerprint(place)
+    Image.fromarray(np.full((3, 4), 200, np.uint8)).save(photos / "train" / "cat" / "1.png")
+    assert own_fingerprint(place) == load_own(place).fingerprint != first
+    shutil.rmtree(photos)
+    with pytest.raises(DataError, match="photos' is no folder or file"):
+        own_fingerprint(place)
 
 
 def test_an_npz_file_and_the_folder_of_one_are_the_same_data(arrays: Path) -> None:

@@ -13,7 +13,8 @@ from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
 from smallprint.spec.trace import Shape, trace
-from smallprint.training.augment import augment, draw
+from smallprint.training.augment import augment
+from smallprint.training.changes import draw
 from smallprint.training.native import engine
 from smallprint.training.native.engine import Engine, EpochImages
 from smallprint.training.native.plan import Plan, plan

@@ -20,8 +20,10 @@ from smallprint.training.draws import Draws
 from smallprint.training.eager import PyTorchStep
 from smallprint.training.native import NativeStep, compiler
 from smallprint.training.native.compiler import Compiler, find_compiler
+from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import plan
 from smallprint.training.native.state import named
+from smallprint.training.teacher import Teacher
 from tests.spec.test_trace import a_fitting_network
 from tests.training.native.oracle import (
     assert_same,
@@ -185,9 +187,20 @@ def _both(
 ) -> tuple[NativeStep, PyTorchStep]:
     """Both steps, with the same weights."""
     traced = trace(Network.parse(network), digits.facts.input_shape, 10)
-    ours = NativeStep(traced, plan(traced), recipe, digits, 0, threads=threads)
-    theirs = PyTorchStep(traced, plan(traced), recipe, digits, 0, device="cpu", threads=1)
+    teacher = _teacher(digits, traced.outputs) if recipe.teacher else None
+    ours = NativeStep(plan(traced), recipe, digits, 0, threads=threads, teacher=teacher)
+    theirs = PyTorchStep(traced, plan(traced), recipe, digits, 0, device="cpu", threads=1, teacher=teacher)
     return ours, theirs
+
+
+def _teacher(digits: Dataset, outputs: int) -> Teacher:
+    """One that has not learned anything, but is sure of it."""
+    traced = trace(Network.parse(f"conv3-5 batchnorm relu gap conv1-{outputs},bias"), digits.facts.input_shape, 10)
+    planned = plan(traced)
+    state = initial_state(planned, 4)
+    state.parameters[:] *= 5
+    state.running[:] += np.linspace(0, 1, planned.running)
+    return Teacher(trace=traced, weights=named(planned, state.parameters, state.running))
 
 
 def _train(steps: tuple[NativeStep, PyTorchStep], recipe: Recipe, count: int, rates: Callable[[int], Rates]) -> None:
@@ -210,6 +223,8 @@ RECIPES = {
     "adam, every amount": {"optimiser": "adam lr=0.01 beta1=0.8 beta2=0.95 eps=1e-3 weight_decay=0.01"},
     "adamw": {"optimiser": "adamw lr=0.01 weight_decay=0.1"},
     "label smoothing": {"optimiser": "sgd lr=0.05 momentum=0.9", "loss": "cross-entropy smoothing=0.1"},
+    "distilled": {"optimiser": "sgd lr=0.05", "loss": "distilled big temperature=3 share=60% smoothing=0.1"},
+    "distilled alone": {"optimiser": "sgd lr=0.05", "loss": "distilled big", "augment": "rotate=10deg"},
     "moving average": {"optimiser": "sgd lr=0.05 momentum=0.9", "average": "ema 0.8"},
     "augmentation": {"optimiser": "sgd lr=0.05", "augment": "rotate=10deg shift=1px fill=0.5; brightness=20%"},
 }

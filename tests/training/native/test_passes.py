@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smallprint.training.native.passes import apply, backward, factors, forward, scatter, threshold, undo
+from smallprint.training.draws import dropout_threshold
+from smallprint.training.native.passes import apply, backward, factors, forward, scatter, undo
 from smallprint.training.native.plan import Activation, Dropout, Pass, Pool
 from tests.training.native.snippets import aligned, call, compiled, lanes, tensor, vectors
 
@@ -129,7 +130,7 @@ def test_the_largest_of_a_window_with_no_number_in_it_is_no_number() -> None:
 )
 def test_a_rate_is_a_share_of_65536_and_something_is_always_kept(percent: float, drops: int) -> None:
     dropout = Dropout(rate=percent / 100, channels=False, mask=0, index=0, shape=(1, 1, 1))
-    assert threshold(dropout) == drops
+    assert dropout_threshold(dropout.rate) == drops
     (line,) = factors([dropout])
     factor = float(line.split("? ")[1].split("f :")[0])
     assert factor == pytest.approx(65536 / (65536 - drops))

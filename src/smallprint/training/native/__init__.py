@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
-from smallprint.spec.trace import Trace
 from smallprint.training import machine
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
-from smallprint.training.model import build
 from smallprint.training.native.compiler import NativeError
 from smallprint.training.native.engine import Engine, EpochImages
+from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import Plan
-from smallprint.training.native.state import State, named
+from smallprint.training.native.plan import plan as planned
+from smallprint.training.native.state import State
+from smallprint.training.teacher import Teacher
 
 __all__ = ["NativeError", "NativeStep"]
 
@@ -37,21 +38,31 @@ class NativeStep:
     """
 
     def __init__(
-        self, trace: Trace, plan: Plan, recipe: Recipe, dataset: Dataset, seed: int, *, threads: int | None
+        self,
+        plan: Plan,
+        recipe: Recipe,
+        dataset: Dataset,
+        seed: int,
+        *,
+        threads: int | None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.plan, self.recipe = plan, recipe
         self._images = np.ascontiguousarray(dataset.train_images_NCHW)
         self._labels = np.ascontiguousarray(dataset.train_labels_N, np.int64)
         assert 0 <= self._labels.min() <= self._labels.max() < plan.outputs
-        self._state, self._averaged = State.of(plan), False
+        self._state, self._averaged = initial_state(plan, seed), False
         batch = min(recipe.batch, len(self._labels))
-        self._engine = Engine(
-            plan, recipe, *dataset.mean_and_deviation, batch=batch, threads=threads or machine.cores()
-        )
+
+        def engine(plan: Plan) -> Engine:
+            return Engine(plan, recipe, *dataset.mean_and_deviation, batch=batch, threads=threads or machine.cores())
+
+        self._engine = engine(plan)
+        self._teacher: tuple[Engine, State] | None = None
+        if teacher:
+            taught = planned(teacher.trace)
+            self._teacher = engine(taught), State.holding(teacher.weights, taught)
         self._trial: dict[int, list[float]] = {} if threads or machine.cores() == 1 else {machine.cores(): []}
-        views = named(plan, self._state.parameters, self._state.running)
-        for name, value in build(trace, seed).state_dict().items():
-            views[name][...] = value.numpy()
 
     @property
     def threads(self) -> int:
@@ -63,7 +74,11 @@ class NativeStep:
 
     def train(self, first: int, count: int, rates: Rates, taken: int) -> None:
         started = perf_counter()
-        loss, correct = self._engine.train(self._state, self._epoch, first, count, rates, taken)
+        taught = None
+        if self._teacher:
+            engine, state = self._teacher
+            taught = engine.answer(state, self._epoch, first, count)
+        loss, correct = self._engine.train(self._state, self._epoch, first, count, rates, taken, taught)
         self._loss += loss
         self._correct += correct
         self._averaged = self.recipe.average is not None
@@ -92,7 +107,12 @@ class NativeStep:
             return
         if 1 not in self._trial:
             self._trial[1] = []
-            self._engine.use_threads(1)
+            self._use_threads(1)
             return
-        self._engine.use_threads(min(self._trial, key=lambda threads: median(self._trial[threads])))
+        self._use_threads(min(self._trial, key=lambda threads: median(self._trial[threads])))
         self._trial = {}
+
+    def _use_threads(self, threads: int) -> None:
+        self._engine.use_threads(threads)
+        if self._teacher:
+            self._teacher[0].use_threads(threads)

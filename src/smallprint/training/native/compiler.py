@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from smallprint.results.runs import write_whole
-from smallprint.spec.errors import SmallprintError
+from smallprint.spec.errors import RunError, SmallprintError
 
 _TIMEOUT = 120  # seconds for one compilation, and for waiting on another process that compiles the same
 _FLAGS = ("-std=gnu11", "-fno-math-errno", "-ffp-contract=fast", "-fPIC", "-pthread")
@@ -97,6 +97,8 @@ def load_library(compiler: Compiler, source: str) -> ctypes.CDLL:
         raise NativeError(f"another process has been compiling the same for {_TIMEOUT} seconds") from None
     except OSError as fault:
         raise NativeError(f"the compiled step cannot be kept or loaded: {fault.strerror or fault}") from None
+    except RunError as fault:  # from writing the seal
+        raise NativeError(f"the compiled step cannot be kept: {fault}") from None
 
 
 def _built(

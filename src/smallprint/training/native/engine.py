@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smallprint.spec.recipe import Adam, AdamW, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Distilled, Recipe, Sgd
 from smallprint.spec.schedule import Rates
-from smallprint.training.augment import Change
+from smallprint.training.changes import Change
 from smallprint.training.native.compiler import Compiler, NativeError, find_compiler, load_library
 from smallprint.training.native.plan import Plan
 from smallprint.training.native.source import write_source
 from smallprint.training.native.state import Floats, State
 
 _pointer = ctypes.c_void_p
+_AMOUNTS = ("lr", "momentum", "beta2", "eps", "decay", "average", "smoothing", "temperature", "taught_share")
 
 
 class _Change(ctypes.Structure):
@@ -31,14 +32,14 @@ class _Images(ctypes.Structure):
     _fields_ = [
         ("bytes", _pointer), ("floats", _pointer), ("chosen", _pointer), ("labels", _pointer),
         ("position", ctypes.c_int64), ("count", ctypes.c_int64),
-        ("changes", _pointer), ("change_count", ctypes.c_int64),
+        ("changes", _pointer), ("change_count", ctypes.c_int64), ("taught", _pointer),
     ]  # fmt: skip
 
 
 class _Rule(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32), ("nesterov", ctypes.c_int32),
-        *((name, ctypes.c_double) for name in ("lr", "momentum", "beta2", "eps", "decay", "average", "smoothing")),
+        *((name, ctypes.c_double) for name in _AMOUNTS),
     ]  # fmt: skip
 
 
@@ -95,13 +96,28 @@ class Engine:
             self.threads = threads
 
     def train(
-        self, state: State, images: EpochImages, first: int, count: int, rates: Rates, step: int
+        self,
+        state: State,
+        images: EpochImages,
+        first: int,
+        count: int,
+        rates: Rates,
+        step: int,
+        taught: Floats | None = None,
     ) -> tuple[float, int]:
-        """One step on `count` images of an epoch from `first` on: their summed loss, and how many were correct."""
+        """One step on `count` images of an epoch from `first` on: their summed loss, and how many were correct.
+
+        `taught` is what a teacher says of these images, logits (count, outputs).
+        """
         assert 0 < count <= self.batch
         loss, correct = ctypes.c_double(0), ctypes.c_int64(0)
         self._rule.lr, self._rule.momentum = rates.lr, rates.momentum
         batch = images.batch(first, count)
+        if taught is not None:
+            assert taught.flags.c_contiguous
+            assert taught.shape == (count, self.plan.outputs)
+            assert taught.dtype == np.float32
+            batch.taught = taught.ctypes.data
         self._library.engine_train(
             self._engine, _pointers(state), ctypes.byref(batch), ctypes.byref(self._rule), images.key, step,
             ctypes.byref(loss), ctypes.byref(correct),
@@ -110,9 +126,16 @@ class Engine:
 
     def predict(self, state: State, images: NDArray[Any]) -> Floats:
         """Logits (N, outputs) of images (N, C, H, W): bytes, or floats from 0 to 1."""
-        logits = np.empty((len(images), self.plan.outputs), np.float32)
         batch = _images(images)
         batch.count = len(images)
+        return self._predicted(state, batch)
+
+    def answer(self, state: State, images: EpochImages, first: int, count: int) -> Floats:
+        """Logits (count, outputs) of an epoch's images from `first` on, changed as they are in training."""
+        return self._predicted(state, images.batch(first, count))
+
+    def _predicted(self, state: State, batch: _Images) -> Floats:
+        logits = np.empty((batch.count, self.plan.outputs), np.float32)
         self._library.engine_predict(self._engine, _pointers(state), ctypes.byref(batch), logits.ctypes.data)
         return logits
 
@@ -147,7 +170,7 @@ class EpochImages:
         order = self._held[2]
         assert 0 <= first <= first + count <= len(order)
         self._batch.chosen = order.ctypes.data + 8 * first
-        self._batch.position, self._batch.count = first, count
+        self._batch.position, self._batch.count, self._batch.taught = first, count, None
         return self._batch
 
 
@@ -176,6 +199,8 @@ def _rule(recipe: Recipe) -> _Rule:
     rule = _Rule(
         average=recipe.average.decay if recipe.average else 0.0,
         smoothing=recipe.loss.smoothing,
+        temperature=recipe.loss.temperature if isinstance(recipe.loss, Distilled) else 1.0,
+        taught_share=recipe.loss.share / 100 if isinstance(recipe.loss, Distilled) else 0.0,
         decay=recipe.optimiser.weight_decay,
     )
     match recipe.optimiser:

@@ -20,6 +20,7 @@ struct images {  // a data set, and which of its images; the first of them is at
   int64_t position, count;
   const struct change *changes;
   int64_t change_count;
+  const float *taught;   // a teacher's logits of the chosen images, (count, outputs), or NULL
 };
 
 INLINE float *pixel(V *map, int index) { return (float *)(map + index); }

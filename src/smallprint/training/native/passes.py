@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 from smallprint.spec.trace import Shape
+from smallprint.training.draws import dropout_factor, dropout_threshold
 from smallprint.training.native.kernels import Lines, block
 from smallprint.training.native.plan import Activation, Add, Dropout, Norm, Pass, Pointwise, Pool
 
@@ -24,11 +25,6 @@ _BACKWARD: Mapping[str, str] = {  # {v} went in, {y} came out
     "gelu": "{d} * (normal_distribution({v}) + {v} * normal_density({v}))",
     "tanh": "{d} * (1.0f - {y} * {y})",
 }
-
-
-def threshold(dropout: Dropout) -> int:
-    """Of 65,536 equally likely draws, those that drop."""
-    return min(round(dropout.rate * 65536), 65535)
 
 
 def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequence[str]) -> Lines:
@@ -74,7 +70,7 @@ def _kept(dropout: Dropout) -> str:
 def draws(passes: Sequence[Pass]) -> Lines:
     """C that draws the masks of all dropouts of some passes."""
     return [
-        f"if (g->training) draw_mask(g, g->masks + {o.mask}, {o.vectors}, {o.index}, {threshold(o)});"
+        f"if (g->training) draw_mask(g, g->masks + {o.mask}, {o.vectors}, {o.index}, {dropout_threshold(o.rate)});"
         for part in passes
         for o in part.operations
         if isinstance(o, Dropout)
@@ -84,7 +80,7 @@ def draws(passes: Sequence[Pass]) -> Lines:
 def factors(operations: Sequence[Pointwise]) -> Lines:
     """C of what dropouts multiply with what they keep."""
     return [
-        f"const float factor{o.index} = g->training ? {65536 / (65536 - threshold(o))!r}f : 1.0f;"
+        f"const float factor{o.index} = g->training ? {dropout_factor(o.rate)!r}f : 1.0f;"
         for o in operations
         if isinstance(o, Dropout)
     ]

@@ -1,4 +1,4 @@
-// One training step and prediction, and what they are made of: dropout's draws, loss, batch norm's statistics, update.
+// One training step and prediction, and what they are made of: dropout's draws, batch norm's statistics.
 
 #include "runtime.h"
 
@@ -10,6 +10,7 @@
 #endif
 
 #include "images.h"
+#include "loss.h"
 #include "threads.h"
 #include "update.h"
 
@@ -80,39 +81,6 @@ void draw_mask(struct group *g, uint16_t *mask, int vectors, uint32_t index, uin
       mask[word + half] = bits((I)(drawn >= threshold));
     }
   }
-}
-
-// --- loss ---
-
-void cross_entropy(struct group *g, const V *logits, V *gradient, int outputs)
-{
-  V best = logits[0], exact = {0};
-  I winner = {0};
-  for (int k = 1; k < outputs; k++) {
-    I better = logits[k] > best;
-    best = choose(better, logits[k], best);
-    winner = (better & k) | (~better & winner);
-  }
-  V total = {0}, mean = {0};
-  for (int k = 0; k < outputs; k++) {
-    gradient[k] = exponential(logits[k] - best);
-    total += gradient[k];
-    mean += logits[k] - best;
-    exact = choose(g->labels == k, logits[k] - best, exact);
-  }
-  const float even = g->smoothing / outputs;
-  for (int k = 0; k < outputs; k++) {
-    V target = where(g->labels == k, spread(1 - g->smoothing)) + even;
-    gradient[k] = where(g->valid, (gradient[k] / total - target) * g->share);
-  }
-  g->loss = 0;
-  g->correct = 0;
-  for (int l = 0; l < LANES; l++)
-    if (((int32_t *)&g->valid)[l]) {
-      float *t = (float *)&total, *x = (float *)&exact, *m = (float *)&mean;
-      g->loss += log(t[l]) - (1 - g->smoothing) * x[l] - even * m[l];
-      g->correct += ((int32_t *)&winner)[l] == ((int32_t *)&g->labels)[l];
-    }
 }
 
 // --- batch norm: what needs the whole batch; every thread works it out for itself, in the same order ---
@@ -223,6 +191,9 @@ static struct group *open_group(struct engine *e, int thread, int index, int slo
   g->packed = e->packed;
   g->norms = e->norms + (size_t)thread * network.rows;
   g->smoothing = (float)e->rule.smoothing;
+  g->temperature = (float)e->rule.temperature;
+  g->taught_share = (float)e->rule.taught_share;
+  g->taught = e->images.taught ? e->images.taught + (size_t)index * LANES * network.outputs : NULL;
   g->share = 1.0f / (float)e->images.count;
   memcpy(g->key, e->key, sizeof g->key);
   load(g, &e->images, index * LANES, e->mean, e->scale);

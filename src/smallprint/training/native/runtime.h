@@ -20,6 +20,8 @@ struct group {  // LANES images on their way through the network, and where they
   U positions;          // of the images within the epoch, per lane
   uint32_t key[2];      // of this epoch's draws
   float smoothing, share;  // of the labels; 1 / images of the batch
+  const float *taught;  // the teacher's logits (LANES, outputs), or NULL
+  float temperature, taught_share;  // of both answers; of the loss
   double loss;          // summed over the group's images
   int correct;          // images
 };

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class State:
         return State(**{name: np.zeros(size, np.float32) for name, size in sizes.items()})
 
     @staticmethod
-    def like(arrays: Arrays, plan: Plan) -> State:
+    def like(arrays: Mapping[str, NDArray[Any]], plan: Plan) -> State:
         """Copies of stored vectors.
 
         Raises:
@@ -45,6 +47,14 @@ class State:
                 raise ValueError(f"{item.name} does not fit")
             vector[:] = stored
         return blank
+
+    @staticmethod
+    def holding(weights: Arrays, plan: Plan) -> State:
+        """A training that has come to these weights and running statistics, by name."""
+        state = State.of(plan)
+        for name, view in named(plan, state.parameters, state.running).items():
+            view[...] = weights[name]
+        return state
 
     def arrays(self) -> Arrays:
         """The vectors by name."""

@@ -10,7 +10,7 @@ struct rule {  // of one step's update
   int32_t nesterov;
   double lr, momentum, beta2, eps, decay;  // momentum: of SGD, or Adam's first beta
   double average;                          // decay of the moving average, or 0
-  double smoothing;
+  double smoothing, temperature, taught_share;  // of the loss
 };
 
 struct state {  // of a training; all arrays belong to the caller
