@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/native.md: the same bytes every time.
+"""Draws the pictures of docs/native.md and, from benchmarks/results/, of docs/speed.md: the same bytes every time.
 
 python docs/drawings.py            write them
 python docs/drawings.py --check    say which would change; status 1 if any
@@ -6,9 +6,14 @@ python docs/drawings.py --check    say which would change; status 1 if any
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, floor, log10
 from pathlib import Path
+from statistics import median
+from typing import Any
 from xml.sax.saxutils import escape
 
 from smallprint.views.canvas import PALETTE
@@ -155,10 +160,192 @@ def step() -> str:
     return d.svg()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One measurement: its rounds, drawn as median with a whisker from lowest to highest."""
+
+    label: str
+    measured: tuple[float, ...]
+    ours: bool = field(default=False)
+    said: str = field(default="")  # behind the number
+
+
+def bars(title: str, unit: str, groups: Mapping[str, Sequence[Bar]], digits: int = 1) -> str:
+    """Horizontal bars on one scale from 0, in groups with a heading each (none where it is empty)."""
+    left, right, row = 236, 216, 26
+    most = max(max(bar.measured) for group in groups.values() for bar in group)
+    height = 58 + sum(row * len(group) + (30 if name else 8) for name, group in groups.items())
+    d = Drawing(760, height, title)
+    d.text(24, 28, title)
+    d.text(736, 28, unit, anchor="end", colour=MUTED, size=12)
+    y = 44.0
+    for name, group in groups.items():
+        if name:
+            d.text(24, y + 18, name, colour=MUTED, size=12)
+        y += 28 if name else 6
+        for bar in group:
+            scale = (760 - left - right) / most
+            middle, low, high = (scale * f(bar.measured) for f in (median, min, max))
+            d.text(left - 10, y + 15, bar.label, anchor="end", colour=ACCENT if bar.ours else INK)
+            d.box(left, y + 3, max(middle, 1), 17, fill=ACCENT if bar.ours else TINT, edge="none")
+            if high - low >= 1:
+                d.parts.append(f'<path d="M{left + low:.1f} {y + 11.5:g}H{left + high:.1f}" stroke="{INK}"/>')
+            words = " · ".join(filter(None, (f"{median(bar.measured):.{digits}f}", bar.said)))
+            d.text(left + max(middle, high) + 8, y + 15, words, size=12, colour=ACCENT if bar.ours else INK)
+            y += row
+    return d.svg()
+
+
+def panel(d: Drawing, x: float, y: float, width: float, growth: Mapping[str, Any]) -> None:
+    """One growth on logarithmic axes: measurements, the fitted line, and dashed a line as steep as its work."""
+    height = 150.0
+    sizes, costs = growth["sizes"], [median(seconds) for seconds in growth["seconds"]]
+    every = [second for seconds in growth["seconds"] for second in seconds]
+    low, high = floor(log10(min(every)) + 0.02), ceil(log10(max(every)) - 0.02)
+    first, last = log10(sizes[0]), log10(sizes[-1])
+
+    def at(size: float, cost: float) -> tuple[float, float]:
+        across = (log10(size) - first) / (last - first)
+        return x + 8 + across * (width - 16), y + height * (high - log10(cost)) / max(1, high - low)
+
+    d.text(x, y - 30, growth["title"])
+    d.text(x, y - 13, f"seconds of {growth['cost']}", colour=MUTED, size=11)
+    for power in range(low, max(high, low + 1) + 1):
+        _, line = at(sizes[0], 10.0**power)
+        d.parts.append(f'<path d="M{x:g} {line:g}h{width:g}" stroke="{FAINT}"/>')
+        d.text(x - 6, line + 4, f"{10.0**power:g}", anchor="end", size=10, colour=MUTED)
+    for size in (sizes[0], sizes[-1]):
+        d.text(at(size, costs[0])[0], y + height + 15, f"{size:,}", anchor="middle", size=10, colour=MUTED)
+    d.text(x + width / 2, y + height + 15, growth["size"], anchor="middle", size=11, colour=MUTED)
+    ends = [growth["factor"] * size ** growth["exponent"] for size in (sizes[0], sizes[-1])]
+    work = [costs[0], costs[0] * (sizes[-1] / sizes[0]) ** growth["exponent_of_work"]]
+    colour = INK if growth["steeper"] else ACCENT
+    clip = f"M{x:g} {y - 8:g}h{width:g}v{height + 16:g}h{-width:g}z"
+    name = f"inside-{x:g}-{y:g}".replace(".", "-")
+    d.parts.append(f'<clipPath id="{name}"><path d="{clip}"/></clipPath>')
+    for (begin, end), stroke in ((work, f'stroke="{MUTED}" stroke-dasharray="4 3"'), (ends, f'stroke="{colour}"')):
+        (x0, y0), (x1, y1) = at(sizes[0], begin), at(sizes[-1], end)
+        d.parts.append(f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" {stroke} clip-path="url(#{name})"/>')
+    for size, seconds in zip(sizes, growth["seconds"], strict=True):
+        (place, top), (_, bottom) = at(size, max(seconds)), at(size, min(seconds))
+        d.parts.append(f'<path d="M{place:.1f} {top:.1f}V{bottom:.1f}" stroke="{colour}"/>')
+        d.parts.append(
+            f'<circle cx="{place:.1f}" cy="{at(size, median(seconds))[1]:.1f}" r="3.5" fill="{colour}" '
+            f'stroke="{PAPER}"/>'
+        )
+    mark = "  steeper than its work" if growth["steeper"] else ""
+    said = f"power {growth['exponent']:.2f}, its work {growth['exponent_of_work']:.2f}{mark}"
+    d.text(x, y + height + 34, said, size=11, colour=colour)
+
+
+def panels(title: str, names: Sequence[str]) -> str:
+    """Some growths side by side: three in a row, or four in two."""
+    found = [growth for name in names if (growth := _result("growth")["results"].get(name))]
+    columns = 2 if len(found) == 4 else 3
+    rows, wide = ceil(len(found) / columns), 720 / columns
+    d = Drawing(760, 50 + 245 * rows, title)
+    for place, growth in enumerate(found):
+        panel(d, 56 + wide * (place % columns), 62 + 245 * (place // columns), wide - 50, growth)
+    d.text(736, 36 + 245 * rows, "dashed: as steep as its work", anchor="end", size=11, colour=MUTED)
+    return d.svg()
+
+
+def speed_epoch() -> str:
+    """An epoch by every side."""
+    names = {
+        "course": "the notebooks' loop",
+        "nchw": "PyTorch, NCHW",
+        "nhwc": "PyTorch, channels_last",
+        "bfloat16": "PyTorch, bfloat16 autocast",
+        "compile": "PyTorch, torch.compile",
+        "ours": "smallprint",
+    }
+    said = _result("epoch")
+    groups = {
+        f"{result['threads']} thread{'s' * (result['threads'] > 1)}": [
+            Bar(label=names[side], measured=tuple(seconds), ours=side == "ours", said=_as_many(result, side))
+            for side, seconds in result["seconds"].items()
+        ]
+        for result in said["results"]
+    }
+    return bars(f"An epoch of {said['settings']['images']:,} images", "seconds", groups)
+
+
+def speed_contract() -> str:
+    """Eight seeds to the verdict."""
+    names = {"course": "the notebooks' loop", "pytorch": "without a C compiler", "ours": "smallprint climb"}
+    said = _result("contract")
+    group = [
+        Bar(
+            label=names[side], measured=tuple(second / 60 for second in seconds), ours=side == "ours",
+            said=f"{said['runs_per_hour'][side]:.3g} runs an hour",
+        )
+        for side, seconds in said["seconds"].items()
+    ]  # fmt: skip
+    return bars(f"{said['seeds']} seeds of {said['rung']}, from the command to the verdict", "minutes", {"": group})
+
+
+def speed_first() -> str:
+    """From the start of the process to the first epoch, and the parts of the start-up."""
+    said = _result("first")
+    starts = {"cold": "nothing compiled before", "warm": "compiled before"}
+    parts = {
+        "help": "smallprint --help",
+        "import": "import smallprint",
+        "trainer": "importing what trains",
+        "data": "reading the data set",
+        "native_warm": "the step, compiled before",
+        "native_cold": "the step, compiler included",
+    }
+    groups = {
+        "to the line of the first epoch": [
+            Bar(label=label, measured=tuple(said["first_epoch"][state]), ours=True) for state, label in starts.items()
+        ],
+        "parts of the start-up": [
+            Bar(label=label, measured=tuple(said["parts"][part])) for part, label in parts.items()
+        ],
+    }
+    return bars("From the start of the process", "seconds", groups, digits=2)
+
+
+def speed_contended() -> str:
+    """A step alone, and beside a process that keeps one core busy."""
+    said = _result("contended")
+    names = {"ours": "smallprint", "pytorch": "PyTorch"}
+    states = {"alone": "undisturbed", "contended": "one core busy"}
+    groups: dict[str, list[Bar]] = {}
+    for result in said["results"]:
+        group = groups.setdefault(f"{result['threads']} thread{'s' * (result['threads'] > 1)}", [])
+        for state, label in states.items():
+            measured = tuple(1e3 * seconds for seconds in result["seconds_per_step"][state])
+            times = f"{result['slowed']['median']:.2f} times" if state == "contended" else ""
+            who = f"{names[result['side']]}, {label}"
+            group.append(Bar(label=who, measured=measured, ours=result["side"] == "ours", said=times))
+    return bars("A step while another process keeps one core busy", "milliseconds", groups, digits=2)
+
+
+def _result(name: str) -> dict[str, Any]:
+    path = FOLDER.parent / "benchmarks" / "results" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _as_many(result: Mapping[str, Any], side: str) -> str:
+    ratio = result["ratios"].get(side)
+    return f"{ratio['median']:.1f} times" if ratio else ""
+
+
 DRAWINGS: dict[str, Callable[[], str]] = {
     "native-layout.svg": layout,
     "native-stage.svg": stage,
     "native-step.svg": step,
+    "speed-epoch.svg": speed_epoch,
+    "speed-contract.svg": speed_contract,
+    "speed-first.svg": speed_first,
+    "speed-contended.svg": speed_contended,
+    "speed-steps.svg": lambda: panels("What a step costs", ("width", "depth", "side", "batch")),
+    "speed-data.svg": lambda: panels("What data, seeds and the compiler cost", ("images", "trained", "compiling")),
+    "speed-stored.svg": lambda: panels("What stored runs cost", ("stored", "judged", "listed")),
 }
 
 

@@ -13,10 +13,11 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from typing import Any
 
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.record import read_record
@@ -149,8 +150,9 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def epoch() -> str:
-    """All sides of the epoch benchmark, from benchmarks/results/epoch.json."""
-    said = json.loads((ROOT / "benchmarks" / "results" / "epoch.json").read_text())
+    """All sides of the epoch benchmark."""
+    said = _result("epoch")
+    assert said
     names = {
         "course": "the notebooks' loop",
         "nchw": "PyTorch on whole tensors",
@@ -161,13 +163,160 @@ def epoch() -> str:
     }
     rows = ["| threads | trained by | seconds per epoch | times smallprint's |", "|--:|---|--:|--:|"]
     for result in said["results"]:
-        for side, measured in result["seconds"].items():
-            seconds = sorted(measured)
+        for side, seconds in result["seconds"].items():
             ratio = result["ratios"].get(side)
-            times = f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})" if ratio else "1"
-            spread = f"{seconds[len(seconds) // 2]:.1f} ({seconds[0]:.1f} to {seconds[-1]:.1f})"
-            rows.append(f"| {result['threads']} | {names[side]} | {spread} | {times} |")
+            rows.append(_row([str(result["threads"]), names[side], _spread(seconds), _times(ratio) if ratio else "1"]))
     return "\n".join(rows)
+
+
+def speed(name: str, *parts: str) -> str:
+    """What a benchmark found, with when, where and how; or that it is not yet measured."""
+    said = _result(name)
+    if said is None:
+        return f"Not yet measured: `python -m benchmarks {name} --write` does it."
+    return f"{_SPEED[name](said, *parts)}\n\n{_made(said)}"
+
+
+def _result(name: str) -> dict[str, Any] | None:
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _made(said: Mapping[str, Any]) -> str:
+    """When, on what and by which command a benchmark was run; and whether what it found is to be relied on."""
+    machine: Mapping[str, Any] = said.get("machine", {})
+    where = [machine.get("cores") and f"{machine['cores']} cores", machine.get("platform")]
+    versions = [f"{what} {machine[what]}" for what in ("torch", "smallprint") if what in machine]
+    told = ", ".join(word for word in (said.get("date"), *where, *versions) if word)
+    doubt = (
+        "**A trial with small settings on a machine that was not quiet, no final figure.** "
+        if said.get("trial")
+        else ""
+    )
+    return f"{doubt}{told}. Repeat: `{said['command']}`."
+
+
+def _speed_epoch(said: Mapping[str, Any]) -> str:
+    rates = [
+        f"{median(result['gflops']):.0f} GFLOP/s with {result['threads']} thread{'s' * (result['threads'] > 1)}, "
+        f"{100 * result['share_of_product']:.0f}% of the {median(result['product_gflops']):.0f} that the product of "
+        "two large matrices reaches in the same run"
+        for result in said["results"]
+        if "gflops" in result
+    ]
+    return f"{epoch()}\n\nAn epoch is {said['settings']['images']:,} images. smallprint computes {'; '.join(rates)}."
+
+
+def _speed_contract(said: Mapping[str, Any]) -> str:
+    names = {
+        "course": "the notebooks' loop, seed after seed",
+        "pytorch": "smallprint without a C compiler",
+        "ours": "**`smallprint climb`**",
+    }
+    rows = ["| | minutes to the verdict | runs per hour | times smallprint's | |", "|---|--:|--:|--:|---|"]
+    for side, seconds in said["seconds"].items():
+        ratio, scaled = said["ratios"].get(side), "scaled from a part" if side in said["scaled"] else "whole"
+        minutes = _spread([second / 60 for second in seconds])
+        times = _times(ratio) if ratio else "1"
+        rows.append(_row([names[side], minutes, f"{said['runs_per_hour'][side]:.1f}", times, scaled]))
+    verdict = f" The verdict: {said['verdict']}." if said["verdict"] else ""
+    what = f"{said['seeds']} seeds of `{said['rung']}`, {said['epochs']} epochs each."
+    return "\n".join([*rows, "", f"{what}{verdict}"])
+
+
+def _speed_first(said: Mapping[str, Any]) -> str:
+    rows = ["| from the start of the process | seconds |", "|---|--:|"]
+    for state, what in (("cold", "nothing compiled before"), ("warm", "compiled before")):
+        rows.append(_row([f"to the line of the first epoch, {what}", _spread(said["first_epoch"][state])]))
+    for climb in said["kept"]:
+        kept = climb["seconds"] is not None
+        what = (
+            f"to a kept contract (seed {climb['seed']})" if kept else f"to a kept contract, in {climb['ended']} seeds"
+        )
+        rows.append(_row([what, f"{climb['seconds']:.0f}" if kept else "none kept it"]))
+    parts = {
+        "help": "`smallprint --help`, whole",
+        "import": "`python -c 'import smallprint'`, whole",
+        "trainer": "importing what trains",
+        "data": "reading and checking the data set",
+        "native_warm": "making the native step, compiled before (to be under 0.2)",
+        "native_cold": "making the native step, compiler included (to be under 15)",
+    }
+    rows += ["", "| part of the start-up | seconds |", "|---|--:|"]
+    rows += [_row([what, _spread(said["parts"][part], 3)]) for part, what in parts.items()]
+    record = said["record"]
+    seeds = f" By its record {record['passed']} of {record['of']} seeds keep the contract." if record else ""
+    return "\n".join([*rows, "", f"`{said['rung']}`, {said['epochs']} epochs.{seeds}"])
+
+
+def _speed_growth(said: Mapping[str, Any], *names: str) -> str:
+    tables = []
+    for name in names:
+        growth = said["results"].get(name)
+        if growth is None:
+            tables.append(f"{name}: not yet measured.")
+            continue
+        mark = " **Steeper than its work.**" if growth["steeper"] else ""
+        tables += [
+            f"**{growth['title']}**: the cost grows with the power {growth['exponent']:.2f}, its work with "
+            f"{growth['exponent_of_work']:.2f}.{mark}",
+            "\n".join(
+                [
+                    _row([growth["size"], *(f"{size:,}" for size in growth["sizes"])]),
+                    f"|---|{len(growth['sizes']) * '--:|'}",
+                    _row([growth["cost"], *(_duration(median(seconds)) for seconds in growth["seconds"])]),
+                ]
+            ),
+        ]
+    return "\n\n".join(tables)
+
+
+def _speed_contended(said: Mapping[str, Any]) -> str:
+    rows = [
+        "| threads | trained by | a step, undisturbed | a step, contended | slowed | PyTorch's, times smallprint's |",
+        "|--:|---|--:|--:|--:|--:|",
+    ]
+    for result in said["results"]:
+        steps = [_duration(median(seconds)) for seconds in result["seconds_per_step"].values()]
+        ours = result["side"] == "ours"
+        times = NONE if ours else _times(result["ratios"]["contended"])
+        who = "**smallprint**" if ours else "PyTorch"
+        rows.append(_row([str(result["threads"]), who, *steps, _times(result["slowed"], 2), times]))
+    return "\n".join(rows)
+
+
+def _speed_gpu(said: Mapping[str, Any]) -> str:
+    ways = {"eager": "one by one, eager", "stack": "stacked"}
+    rows = [
+        "| trained | precision | seeds at once | a step of all | runs per hour | times alone | of the memory's speed |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    (alone, *_) = (line["runs_per_hour"] for line in said["timed"] if line["way"] == "eager")
+    for line in said["timed"]:
+        runs, share = line["runs_per_hour"], f"{100 * line['share_of_bandwidth']:.0f}%"
+        cells = [ways[line["way"]], line["precision"], f"{line['seeds']:,}", _duration(line["step"])]
+        rows.append(_row([*cells, f"{runs:,.0f}", f"{runs / alone:,.1f}", share]))
+    size = f"{said['parameters']:,} parameters, {said['epochs']} epochs of {said['steps_per_epoch']:,} steps"
+    return "\n".join([*rows, "", f"{said['device']}: a network of {size}."])
+
+
+def _spread(measured: Sequence[float], digits: int = 1) -> str:
+    """Median, lowest and highest; of a single measurement only itself."""
+    if len(measured) == 1:
+        return f"{measured[0]:.{digits}f}"
+    return f"{median(measured):.{digits}f} ({min(measured):.{digits}f} to {max(measured):.{digits}f})"
+
+
+def _times(ratio: Mapping[str, float], digits: int = 1) -> str:
+    middle, low, high = (f"{ratio[key]:.{digits}f}" for key in ("median", "lowest", "highest"))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that suits it."""
+    unit, size = next((found for found in (("s", 1.0), ("ms", 1e-3)) if seconds >= found[1]), ("µs", 1e-6))
+    value = seconds / size
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
 
 
 def rewritten(text: str) -> str:
@@ -180,7 +329,20 @@ def rewritten(text: str) -> str:
     )
 
 
-TABLES: dict[str, Callable[..., str]] = {"progressive": progressive, "published": published, "epoch": epoch}
+_SPEED: dict[str, Callable[..., str]] = {
+    "epoch": _speed_epoch,
+    "contract": _speed_contract,
+    "first": _speed_first,
+    "growth": _speed_growth,
+    "contended": _speed_contended,
+    "gpu": _speed_gpu,
+}
+TABLES: dict[str, Callable[..., str]] = {
+    "progressive": progressive,
+    "published": published,
+    "epoch": epoch,
+    "speed": speed,
+}
 
 
 def main() -> int:

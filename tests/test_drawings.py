@@ -13,7 +13,8 @@ from smallprint.training.native.source import write_source
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "native.md").read_text(encoding="utf-8")
-PICTURES = sorted((ROOT / "docs").glob("native-*.svg"))
+PAGES = {"native": GUIDE, "speed": (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")}
+PICTURES = sorted(path for page in PAGES for path in (ROOT / "docs").glob(f"{page}-*.svg"))
 
 
 def test_the_pictures_are_what_the_script_draws() -> None:
@@ -25,7 +26,7 @@ def test_the_pictures_are_what_the_script_draws() -> None:
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
 def test_every_picture_is_shown_has_a_title_and_keeps_its_words_inside(picture: Path) -> None:
-    assert f"]({picture.name})" in GUIDE
+    assert f"]({picture.name})" in PAGES[picture.name.split("-")[0]]
     drawing = ET.parse(picture).getroot()
     name = "{http://www.w3.org/2000/svg}"
     assert drawing.findtext(f"{name}title")

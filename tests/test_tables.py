@@ -131,3 +131,78 @@ def test_the_page_has_every_published_ladder_and_every_remark_is_of_a_rung() -> 
     remarks = tomllib.loads((ROOT / "docs" / "published-remarks.toml").read_text(encoding="utf-8"))
     for name, rungs in remarks.items():
         assert set(rungs) <= {rung.name for rung in read_ladder(name).rungs}
+
+
+MACHINE = {"platform": "Linux", "cores": 2, "smallprint": "0.1.0", "torch": "2.13"}
+
+
+def result(folder: Path, name: str, found: dict[str, Any], *, trial: bool = False) -> None:
+    """Keep what a benchmark found."""
+    said = {"date": "2026-01-02", "command": f"python -m benchmarks {name} --rounds 3", "trial": trial}
+    (folder / "benchmarks" / "results").mkdir(parents=True, exist_ok=True)
+    path = folder / "benchmarks" / "results" / f"{name}.json"
+    path.write_text(json.dumps({**said, "machine": MACHINE, "settings": {"images": 640}, **found}))
+
+
+def test_what_no_benchmark_has_measured_says_so(tables: ModuleType) -> None:
+    assert tables.speed("gpu") == "Not yet measured: `python -m benchmarks gpu --write` does it."
+
+
+def test_a_result_comes_with_its_date_machine_and_command_and_a_trial_is_marked(
+    tables: ModuleType, tmp_path: Path
+) -> None:
+    ratio = {"median": 8.0, "lowest": 6.5, "highest": 9.0}
+    seconds = {"course": [4800.0, 4200.0, 5400.0], "ours": [600.0, 540.0, 660.0]}
+    found = {
+        "rung": "a:b", "seeds": 8, "epochs": 15, "scaled": ["course"], "verdict": "broken: 7 of 8", "seconds": seconds,
+        "runs_per_hour": {"course": 6.0, "ours": 48.0}, "ratios": {"course": ratio},
+    }  # fmt: skip
+    result(tmp_path, "contract", found)
+    text = tables.speed("contract")
+    assert cells(text, "the notebooks' loop, seed after seed") == [
+        "80.0 (70.0 to 90.0)", "6.0", "8.0 (6.5 to 9.0)", "scaled from a part",
+    ]  # fmt: skip
+    assert cells(text, "**`smallprint climb`**") == ["10.0 (9.0 to 11.0)", "48.0", "1", "whole"]
+    assert "The verdict: broken: 7 of 8." in text
+    assert text.endswith(
+        "\n\n2026-01-02, 2 cores, Linux, torch 2.13, smallprint 0.1.0. "
+        "Repeat: `python -m benchmarks contract --rounds 3`."
+    )
+    result(tmp_path, "contract", found, trial=True)
+    assert "A trial with small settings" in tables.speed("contract")
+
+
+def test_a_growth_has_a_table_of_its_own_and_a_steep_one_is_marked(tables: ModuleType, tmp_path: Path) -> None:
+    growth = {
+        "title": "Judging", "size": "runs", "cost": "judging", "sizes": [10, 1000], "factor": 1.0, "exponent": 1.5,
+        "seconds": [[0.0005, 0.0007, 0.0006], [2.0, 150.0, 120.0]], "exponent_of_work": 1.0, "steeper": True,
+    }  # fmt: skip
+    result(tmp_path, "growth", {"results": {"judged": growth}})
+    text = tables.speed("growth", "judged", "width")
+    assert cells(text, "runs") == ["10", "1,000"]
+    assert cells(text, "judging") == ["600 µs", "120 s"]
+    assert "the power 1.50, its work with 1.00. **Steeper than its work.**" in text
+    assert "width: not yet measured." in text
+
+
+def test_seeds_on_a_gpu_are_held_against_one_by_one(tables: ModuleType, tmp_path: Path) -> None:
+    line = {"precision": "float32", "seeds": 1, "step": 0.004, "runs_per_hour": 100.0, "share_of_bandwidth": 0.1}
+    many = {"way": "stack", "seeds": 64, "step": 0.012, "runs_per_hour": 2150.0, "share_of_bandwidth": 0.62}
+    found = {"device": "GPU", "parameters": 7864, "epochs": 15, "steps_per_epoch": 469}
+    result(tmp_path, "gpu", {**found, "timed": [{**line, "way": "eager"}, {**line, **many}]})
+    text = tables.speed("gpu")
+    assert cells(text, "stacked") == ["float32", "64", "12 ms", "2,150", "21.5", "62%"]
+    assert cells(text, "one by one, eager")[-2:] == ["1.0", "10%"]
+
+
+def test_the_readme_names_the_command_that_its_timings_come_from() -> None:
+    said = json.loads((ROOT / "benchmarks" / "results" / "epoch.json").read_text(encoding="utf-8"))
+    assert f"`{said['command']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not said["trial"]
+
+
+def test_the_speed_page_has_every_benchmark_and_the_command_that_repeats_it() -> None:
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    shown = {words.split()[0] for words in re.findall(r"<!-- table: speed ([^>]+) -->", page)}
+    assert shown == {"epoch", "contract", "first", "growth", "contended", "gpu"}
+    assert all(f"`python -m benchmarks {name}" in page for name in shown)

@@ -1,0 +1,80 @@
+"""What a benchmark hands over: lines for people, or one JSON document with date, machine, command and settings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import smallprint
+
+RESULTS = Path(__file__).parent / "results"
+_NO_SETTINGS = ("json", "write", "trial")
+
+
+class Benchmark:
+    """One benchmark's command line, and the document it ends with."""
+
+    def __init__(self, name: str, doc: str | None) -> None:
+        self.name = name
+        self.parser = argparse.ArgumentParser(
+            prog=f"python -m benchmarks {name}", description=(doc or "").split("\n")[0], allow_abbrev=False
+        )
+
+    def read(self) -> argparse.Namespace:
+        """What is asked for; the clock starts."""
+        self.parser.add_argument("--json", action="store_true", help="print one JSON document")
+        self.parser.add_argument(
+            "--write", action="store_true", help=f"write it to benchmarks/results/{self.name}.json"
+        )
+        self.parser.add_argument("--trial", action="store_true", help="mark it as no final figure")
+        asked = self.parser.parse_args()
+        self._begun, self._load = perf_counter(), _load()
+        return asked
+
+    def tell(self, asked: argparse.Namespace, found: Mapping[str, Any], said: str) -> None:
+        """Print what was found, and write it where that is asked for."""
+        document = self.document(asked, found)
+        if asked.write:
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"{self.name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(document, indent=1) if asked.json else said)
+
+    def document(self, asked: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that is needed to repeat what was found, or to doubt it, and what was found."""
+        words = [word for word in sys.argv[1:] if word not in ("--json", "--write", "--trial")]
+        return {
+            "benchmark": self.name,
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "command": shlex.join(["python", "-m", "benchmarks", self.name, *words]),
+            "trial": asked.trial,
+            "seconds_in_all": round(perf_counter() - self._begun, 1),
+            "machine": {**_machine(), "load_before": self._load},
+            "settings": {key: value for key, value in vars(asked).items() if key not in _NO_SETTINGS},
+            **found,
+        }
+
+
+def _machine() -> dict[str, Any]:
+    from smallprint.training import machine  # imports torch, which a benchmark may do without until now
+
+    described = machine.describe()
+    return {
+        "platform": f"{described['platform']}, {described['vector unit']}",
+        "cores": described["cores"],
+        "smallprint": smallprint.__version__,
+        "python": described["python"],
+        "torch": described["torch"],
+    }
+
+
+def _load() -> float | None:
+    """Processes that ran or waited to run, mean of the last minute."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
