@@ -390,7 +390,7 @@ def test_a_folder_that_may_not_be_read_is_said_and_not_taken_for_an_empty_one(lo
     assert as_another_user(locked, "judge", "tiny.toml") == (
         2,
         "",
-        "smallprint: runs/tiny/base/seed-0/run.json: Permission denied\n",
+        "smallprint: runs/tiny/base/seed-0/run.json: cannot be read: Permission denied\n",
     )
 
 

@@ -183,6 +183,42 @@ def test_runs_stay_readable_where_the_data_is_gone_and_name_no_folder_of_this_ma
     assert "trained before" in reused.out
 
 
+def test_runs_on_data_that_has_changed_since_do_not_count_and_one_line_says_so(say: Say, tmp_path: Path) -> None:
+    shapes = write_shapes(tmp_path / "shapes", each=10)
+    (tmp_path / "own.toml").write_text(
+        LADDER.format(dataset="shapes", split='split = "20% test, seed 0"', outputs=3).replace("50%", "1%")
+    )
+    climb, judge = ("climb", "own.toml", "--threads", "1", "--workers", "1"), ("judge", "own.toml", "--json")
+    assert say(*climb, "--seeds", "2").err == ""
+    before = json.loads(say(*judge).out)["rungs"][0]
+    assert [run["seed"] for run in before["runs"]] == [0, 1]
+    assert before["other_data"] == []
+
+    Image.fromarray(draw("circle", np.random.default_rng(7))).save(shapes / "circle" / "000.png")
+    both = (
+        "smallprint: 2 stored runs do not count (only seed 0, only seed 1): shapes was not the same when they were "
+        "trained; 'smallprint climb' with --seeds 2 trains what is missing\n"
+    )
+    status, out, err = say("judge", "own.toml")
+    assert (status, err) == (3, both)
+    assert out.endswith("\nonly\nnot measured\n\n'smallprint climb own.toml' measures what is missing\n")
+    assert say("report", "own.toml", "--record", "record.json").err == both
+    assert json.loads((tmp_path / "record.json").read_text())["rungs"] == []
+
+    one = both.replace("2 stored runs do not count (only seed 0, only", "1 stored run does not count (only").replace(
+        "they were", "it was"
+    )
+    climbed = say(*climb)
+    assert "the earlier run is kept in runs/own/only/seed-0." in climbed.out
+    assert (climbed.status, climbed.err) == (0, one)
+    now = say(*judge)
+    document = json.loads(now.out)["rungs"][0]
+    assert ([run["seed"] for run in document["runs"]], document["other_data"]) == ([0], [1])
+    assert (now.status, now.err) == (0, one)
+    shapes.rename(tmp_path / "elsewhere")
+    assert say(*judge) == now  # the runs on one state of the data are never counted with those on another
+
+
 def test_a_network_that_does_not_fit_its_data_is_shown_with_line_and_caret_before_anything_is_trained(
     say: Say, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
+    from smallprint.results.assessment import RungResult
     from smallprint.spec.ladder import FactsOf, Ladder
     from smallprint.training.data import Dataset
-    from smallprint.views.plots import Pictures
+    from smallprint.views.gallery import Pictures
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 
@@ -130,7 +131,8 @@ def climb(
     try:
         with _heeding_sigterm(), closing(events):
             results = watch.show(events)
-            html, markdown = _write_report(chosen, runs, runs / chosen.name, dataset)
+            stored = _assess(chosen, runs, dataset)
+            html, markdown = _write_report(chosen, stored, runs / chosen.name, dataset)
     except KeyboardInterrupt:
         typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -140,6 +142,7 @@ def climb(
         _print_json({**ladder_document(chosen, results), "report": [str(html), str(markdown)]})
     else:
         typer.echo(f"\nreport: {html}\n        {markdown}")
+    _say_not_counted(chosen, stored)
     if why := watch.why_left_out():
         raise RunError(why)
 
@@ -233,14 +236,14 @@ def judge(
 
     Status 0: kept (of a whole ladder: by at least one rung), 1: broken, 3: undecided.
     """
-    from smallprint.results.assessment import assess_stored, why_not_measured
+    from smallprint.results.assessment import why_not_measured
     from smallprint.views import terminal
     from smallprint.views.documents import ladder_document
 
     ladder, rungs = rungs_at(place, facts_of=_facts_of(runs=runs))
     if contract is not None:
         ladder = replace(ladder, contract=ladder.contract.amend(contract))
-    results = [result for result in assess_stored(ladder, runs) if result.rung in rungs]
+    results = [result for result in _assess(ladder, runs) if result.rung in rungs]
     if as_json:
         _print_json(ladder_document(ladder, results))
     else:
@@ -249,8 +252,9 @@ def judge(
             said = terminal.verdict_text(result.verdict, result.runs) if result.verdict else "not measured"
             _print("", _bold(result.rung.name), said)
         if any(result.verdict is None for result in results):
-            why = why_not_measured(ladder, results, runs)
-            typer.echo(f"\n{why}\n'smallprint climb {shlex.quote(place)}' measures what is missing")
+            why = "".join(f"{line}\n" for line in [why_not_measured(ladder, results, runs)] if line)
+            typer.echo(f"\n{why}'smallprint climb {shlex.quote(place)}' measures what is missing")
+    _say_not_counted(ladder, results)
     outcomes = {result.verdict.outcome if result.verdict else "undecided" for result in results}
     status = DONE if "kept" in outcomes else UNDECIDED if "undecided" in outcomes else BROKEN
     raise typer.Exit(status)
@@ -273,15 +277,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.html and report.md from the stored runs."""
-    from smallprint.results.assessment import assess_stored
     from smallprint.results.runs import write_whole
     from smallprint.views.documents import climb_commands, ladder_document, record_document, record_text
 
     read = ladder_at(ladder, _facts_of(data, runs))
     dataset = _load_if_here(read.data, data)
-    html, markdown = _write_report(read, runs, out or runs / read.name, dataset, mistakes=mistakes)
+    results = _assess(read, runs, dataset)
+    html, markdown = _write_report(read, results, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
-    results = assess_stored(read, runs)
     if record:
         document = record_document(read, results, climb_commands(ladder, read, results))
         write_whole(record, record_text(document).encode())
@@ -290,6 +293,7 @@ def report(
         _print_json({**ladder_document(read, results), "written": written})
     else:
         typer.echo("\n".join(written))
+    _say_not_counted(read, results)
 
 
 @app.command("data")
@@ -318,7 +322,7 @@ def data_command(
     )
     if sheet:
         from smallprint.results.runs import write_whole
-        from smallprint.views.plots import sample_sheet
+        from smallprint.views.gallery import sample_sheet
 
         write_whole(sheet, sample_sheet(_pictures(dataset), per_class=10))
         document["sheet"] = str(sheet)
@@ -437,10 +441,10 @@ def _facts_of(data: Path | None = None, runs: Path | None = None) -> FactsOf:
             with nullcontext() if place.known else _busy(f"reading {place.name}"):
                 return read_facts(place, data)
         except DataError:
-            from smallprint.results.kept import kept_facts
+            from smallprint.results.kept import kept_data
 
-            if runs and not place.known and (kept := kept_facts(runs, place)):
-                return kept
+            if runs and not place.known and (kept := kept_data(runs, place)):
+                return kept.facts
             raise
 
     return facts_of
@@ -468,18 +472,42 @@ def _load_if_here(place: DataPlace, data: Path | None) -> Dataset | None:
         return None
 
 
-def _write_report(
-    ladder: Ladder, runs: Path, folder: Path, dataset: Dataset | None, *, mistakes: int = 24
-) -> tuple[Path, Path]:
+def _assess(ladder: Ladder, runs: Path, dataset: Dataset | None = None) -> tuple[RungResult, ...]:
+    """All rungs from their stored runs; those that were trained on other data than is there now do not count."""
     from smallprint.results.assessment import assess_stored
+
+    data = dataset.fingerprint if dataset else None
+    if data is None and not ladder.data.known:
+        from smallprint.results.kept import kept_data
+        from smallprint.training.data.own import own_fingerprint
+
+        try:
+            data = own_fingerprint(ladder.data)
+        except DataError:
+            kept = kept_data(runs, ladder.data)
+            data = kept.fingerprint if kept else None
+    return assess_stored(ladder, runs, data=data)
+
+
+def _say_not_counted(ladder: Ladder, results: Sequence[RungResult]) -> None:
+    from smallprint.results.assessment import why_not_counted
+
+    if why := why_not_counted(ladder, results):
+        seeds = 1 + max(seed for result in results for seed in result.other_data)
+        _say_fault(f"{why}; 'smallprint climb' with --seeds {seeds} trains what is missing")
+
+
+def _write_report(
+    ladder: Ladder, results: Sequence[RungResult], folder: Path, dataset: Dataset | None, *, mistakes: int = 24
+) -> tuple[Path, Path]:
     from smallprint.views.report import write_report
 
     pictures = _pictures(dataset) if dataset else None
-    return write_report(ladder, assess_stored(ladder, runs), folder, pictures, mistakes=mistakes)
+    return write_report(ladder, results, folder, pictures, mistakes=mistakes)
 
 
 def _pictures(dataset: Dataset) -> Pictures:
-    from smallprint.views.plots import Pictures
+    from smallprint.views.gallery import Pictures
 
     return Pictures(
         images_NCHW=dataset.test_pictures(), labels_N=dataset.test_labels_N, class_names=dataset.facts.classes

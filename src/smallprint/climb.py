@@ -54,7 +54,7 @@ def climb(
     Raises:
         LadderError: a ladder with faults, or a rung it does not have.
         DataError: its data set cannot be had.
-        RunError: a run folder that is damaged or cannot be written.
+        RunError: a run folder that is damaged, before anything is trained; or a full disk.
     """
     if not isinstance(ladder, Ladder):
         ladder = read_ladder(ladder)

@@ -47,8 +47,11 @@ def sweep(
     "auto" is one process per core where more than one job is left. A script that asks for more than one begins
     below `if __name__ == "__main__":`, as multiprocessing wants it: every process imports the script.
 
+    A run whose folder is taken away, damaged or closed to us on the way is left (`RunLeft`), the others go on.
+
     Raises:
-        RunError: a run folder that is damaged, said before anything is trained, or that cannot be written.
+        RunError: a run folder that is damaged, said before anything is trained; or no run can be stored any more: the
+            disk is full, or the folder of them all cannot be written.
     """
     left = tuple(job for job in jobs if not stored_whole(job, dataset.fingerprint, root))
     wanted = workers if workers != "auto" else auto_workers(device, threads) if len(left) > 1 else 1

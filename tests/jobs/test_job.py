@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +173,140 @@ def test_what_a_killed_process_was_about_to_write_is_swept_away(job: Job, digits
     trained(job, digits, terms)
     names = {path.name for path in job.folder(terms.root).iterdir()}
     assert names == {"answers.safetensors", "epochs.csv", "run.json", "rung.toml", "weights.safetensors"}
+
+
+# What each epoch was trained with
+
+
+def test_a_run_that_goes_on_says_what_each_of_its_epochs_was_trained_with(
+    long: Ladder, digits: Dataset, terms: Terms
+) -> None:
+    job = Job(ladder=long, rung=long.rungs[0], seed=0)
+    interrupted(job, digits, terms)
+    events = train(job, digits, replace(terms, threads=2))
+    told = [next(event for event in events if isinstance(event, EpochEnded)) for _ in range(2)]
+    assert [event.epoch.epoch for event in told] == [2, 3]
+    events.close()  # type: ignore[attr-defined]
+    stored = read_run(job.folder(terms.root))
+    assert [(stretch.until, stretch.environment.threads) for stretch in stored.earlier] == [(1, 1)]
+    assert stored.environment.threads == 2
+    interrupted(job, digits, replace(terms, threads=2))
+    assert read_run(job.folder(terms.root)).earlier == stored.earlier
+    run = trained(job, digits, terms).run
+    assert [(stretch.until, stretch.environment.threads) for stretch in run.earlier] == [(1, 1), (4, 2)]
+    assert run == read_run(job.folder(terms.root))
+
+
+def test_an_epoch_that_was_stored_and_not_told_belongs_to_the_process_that_trained_it(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    """Killed behind the checkpoint of the first epoch that a second process trained."""
+    interrupted(job, digits, terms)
+    folder = job.folder(terms.root)
+    other = replace(terms, threads=2)
+    events = train(job, digits, other)
+    assert isinstance(next(iter(events)), RunStarted)
+    begun = {name: (folder / name).read_bytes() for name in ("run.json", "epochs.csv")}
+    next(event for event in events if isinstance(event, EpochEnded))
+    events.close()  # type: ignore[attr-defined]
+    for name, content in begun.items():
+        (folder / name).write_bytes(content)
+    run = trained(job, digits, terms).run  # trains nothing more
+    assert [epoch.epoch for epoch in run.epochs] == [1, 2]
+    assert [(stretch.until, stretch.environment.threads) for stretch in run.earlier] == [(1, 1), (2, 2)]
+
+
+def test_an_epoch_that_only_the_checkpoint_has_is_not_trained_again(job: Job, digits: Dataset, terms: Terms) -> None:
+    """Killed behind the very first checkpoint: the table is still empty."""
+    begun = train(job, digits, terms)
+    assert isinstance(next(iter(begun)), RunStarted)
+    folder = job.folder(terms.root)
+    table = (folder / "epochs.csv").read_bytes()
+    first = next(event for event in begun if isinstance(event, EpochEnded))
+    begun.close()  # type: ignore[attr-defined]
+    (folder / "epochs.csv").write_bytes(table)
+    again, *rest = train(job, digits, terms)
+    assert isinstance(again, RunStarted)
+    assert again.stored == (first.epoch,)
+    assert [event.epoch.epoch for event in rest if isinstance(event, EpochEnded)] == [2]
+
+
+def test_a_run_that_cannot_go_on_keeps_what_its_epochs_were_trained_with(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    interrupted(job, digits, terms)
+    before = read_run(job.folder(terms.root)).environment
+    failed = trained(job, digits, replace(terms, device="vulkan", threads=2)).run
+    assert (failed.status, failed.environment, failed.earlier) == ("failed", before, ())
+    run = trained(job, digits, terms).run
+    assert (run.status, run.environment, run.earlier) == ("finished", before, ())
+
+
+# A clock that is set back
+
+
+def test_a_clock_that_runs_backwards_changes_nothing(
+    job: Job, digits: Dataset, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady = trained(job, digits, replace(terms, root=terms.root / "steady")).run
+    hours = iter(range(10**6, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: 3600 * 10**9 * next(hours))
+    first = interrupted(job, digits, terms)
+    os.utime(job.folder(terms.root) / "resume.pt", (0, 0))
+    begun, *_, ended = train(job, digits, terms)
+    assert isinstance(begun, RunStarted)
+    assert isinstance(ended, RunEnded)
+    assert begun.stored == (first.epoch,)
+    assert all(0 < epoch.seconds < 60 for epoch in ended.run.epochs)
+    assert [replace(epoch, seconds=0.0) for epoch in ended.run.epochs] == [
+        replace(epoch, seconds=0.0) for epoch in steady.epochs
+    ]
+
+
+# A folder that is taken away, or closed
+
+
+def test_a_folder_that_is_taken_away_leaves_its_run_and_is_made_anew_at_the_next_start_only(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    folder = job.folder(terms.root)
+    for event in train(job, digits, terms):
+        last = event
+        if isinstance(event, EpochEnded):
+            shutil.rmtree(folder)
+    reason = f"{folder}: was taken away while it was written; start again to train that run"
+    assert last == RunLeft(job=job, reason=reason, held=False)
+    assert not folder.exists()
+    assert trained(job, digits, terms).run.status == "finished"
+
+
+def test_what_is_wrong_with_one_folder_leaves_its_run_and_what_is_wrong_with_all_is_an_error(
+    job: Job, digits: Dataset, terms: Terms
+) -> None:
+    folder = job.folder(terms.root)
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where a folder should be")
+    advice = "what is stored stays as it is; put that right and start again"
+    (left,) = train(job, digits, terms)
+    assert left == RunLeft(job=job, reason=f"{folder}: cannot be written: File exists; {advice}", held=False)
+    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
+    shutil.rmtree(terms.root / "tiny")
+    (terms.root / "tiny").write_text("a file where all folders should be")
+    for events in (train(job, digits, terms), give_up(job, digits.fingerprint, terms, "gone")):
+        with pytest.raises(RunError, match="cannot be written: Not a directory"):
+            list(events)
+
+
+def test_a_run_that_is_damaged_on_the_way_is_left_and_stays_as_it_is(job: Job, digits: Dataset, terms: Terms) -> None:
+    trained(job, digits, terms)
+    path = job.folder(terms.root) / "run.json"
+    path.write_text("{")
+    (left,) = train(job, digits, terms)
+    assert isinstance(left, RunLeft)
+    assert left.reason.startswith(f"{path}: damaged; ")
+    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
+    assert path.read_text() == "{"
 
 
 # Held by another process

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.results.assessment import assess, assess_stored, why_not_measured
+from smallprint.results.assessment import assess, assess_stored, why_not_counted, why_not_measured
 from smallprint.results.runs import Run, run_folder
 from smallprint.results.writer import RunWriter
 from smallprint.spec.contract import Contract
@@ -71,6 +71,30 @@ def test_only_runs_of_exactly_this_network_and_recipe_count(ladder: Ladder, make
     assert why_not_measured(ladder, results[2:3], tmp_path) == (
         f"no run of {third.name} is stored under {tmp_path / 'progressive'}"
     )
+
+
+def test_runs_of_other_data_do_not_count_and_are_told(ladder: Ladder, make_run: MakeRun, tmp_path: Path) -> None:
+    first, second, third = ladder.rungs[:3]
+    for rung, seed, data in ((first, 0, "now"), (first, 1, "before"), (first, 2, "before"), (second, 0, "before")):
+        run = make_run([99.0] * 15, rung=rung.name, seed=seed, identity=ladder.identity(rung))
+        store(tmp_path, ladder, replace(run, data=data))
+    results = assess_stored(ladder, tmp_path, data="now")[:3]
+    assert [[run.seed for run in result.runs] for result in results] == [[0], [], []]
+    assert [result.other_data for result in results] == [(1, 2), (0,), ()]
+    runs = f"{first.name} seed 1, {first.name} seed 2, {second.name} seed 0"
+    assert why_not_counted(ladder, results) == (
+        f"3 stored runs do not count ({runs}): mnist was not the same when they were trained"
+    )
+    assert why_not_counted(ladder, results[1:]) == (
+        f"1 stored run does not count ({second.name} seed 0): mnist was not the same when it was trained"
+    )
+    assert why_not_counted(ladder, results[2:]) == ""
+    assert why_not_measured(ladder, results, tmp_path) == (
+        f"no run of {third.name} is stored under {tmp_path / 'progressive'}"
+    )
+    counted = assess_stored(ladder, tmp_path)[:3]
+    assert [len(result.runs) for result in counted] == [3, 1, 0]
+    assert why_not_counted(ladder, counted) == ""
 
 
 def test_a_folder_that_is_not_there_holds_no_runs(ladder: Ladder, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,26 @@ def test_a_record_keeps_every_number_and_judges_like_the_runs(tmp_path: Path, ma
     (kept,) = record.rungs
     assert [run.epochs for run in kept.runs] == [run.epochs for run in runs]
     assert judge(record.contract, kept.runs) == judge(ladder.contract, runs)
+
+
+def test_a_record_keeps_what_each_stretch_of_a_run_was_trained_with(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    ladder = read_ladder("progressive")
+    rung = ladder.rung("steplr-adam")
+    run, steady = make_run([99.41] * 15, rung=rung.name), make_run([99.41] * 15, rung=rung.name, seed=1)
+    there = replace(run.environment, torch="2.14.0")
+    mixed = replace(run.going_on(run.epochs[:4], there), epochs=run.epochs, status="finished")
+    document = record_document(ladder, [assess(ladder, rung, [mixed, steady])], "smallprint climb progressive")
+    assert document["made_with"]["torch"] == ["2.13.0", "2.14.0"]
+    (kept,) = document["rungs"]
+    assert ["earlier" in said for said in kept["runs"]] == [True, False]
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(document))
+    (kept,) = read_record(path).rungs
+    assert [read.earlier for read in kept.runs] == [mixed.earlier, ()]
+    document["rungs"][0]["runs"][0]["earlier"] = [{"until": "four"}]
+    path.write_text(json.dumps(document))
+    with pytest.raises(RunError, match="not a record"):
+        read_record(path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"made_with": {}, "rungs": [], "ladder": "x", "contract": {}}'])

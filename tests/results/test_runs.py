@@ -147,7 +147,9 @@ def test_stretches_are_kept_and_a_run_without_them_has_the_form_it_always_had(
         assert read_run(writer.folder) == mixed
         said = json.loads((writer.folder / "run.json").read_text(encoding="utf-8"))
         assert [(stretch["until"], stretch["environment"]["python"]) for stretch in said["earlier"]] == [(1, "3.11.7")]
-        for damage in (5, [5], [{}], [{"until": "1", "environment": {}}], [{**said["earlier"][0], "until": "1"}]):
+        until_text = [{**said["earlier"][0], "until": "1"}]
+        damages: tuple[object, ...] = (5, [5], [{}], [{"until": 1, "environment": {}}], until_text)
+        for damage in damages:
             (writer.folder / "run.json").write_text(json.dumps({**said, "earlier": damage}), encoding="utf-8")
             assert fails(writer.folder) == f"{writer.folder / 'run.json'}: damaged; {ADVICE}"
 

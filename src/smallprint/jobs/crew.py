@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import wait
 from time import monotonic
@@ -26,15 +26,17 @@ def side_by_side(jobs: Sequence[Job], dataset: Dataset, terms: Terms, workers: i
     the generator or by an exception in it, so do all processes.
 
     Raises:
-        RunError: a run folder that is damaged or cannot be written.
+        RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
     crew = _Crew(dataset, terms, workers)
     backlog = Backlog(jobs)
     try:
         while backlog or crew.busy:
             while backlog and crew.has_room:
-                job = backlog.take()
-                if whole := stored_whole(job, dataset.fingerprint, terms.root):
+                job, whole = backlog.take(), None
+                with suppress(RunError):  # a damaged folder: the worker says so
+                    whole = stored_whole(job, dataset.fingerprint, terms.root)
+                if whole:
                     yield RunEnded(job=job, run=whole, reused=True)
                 elif not crew.start(job):
                     backlog.put_back(job)

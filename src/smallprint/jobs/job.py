@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 import smallprint
-from smallprint.results.runs import Environment, Epoch, HeldError, Run, RunWriter, read_run, run_folder, run_hash
+from smallprint.results.runs import DiskError, Environment, Epoch, Run, run_folder, run_hash, stored_run
+from smallprint.results.writer import HeldError, RunWriter
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.training.data import Dataset
@@ -103,8 +105,7 @@ def stored_whole(job: Job, data: str, root: Path) -> Run | None:
     Raises:
         RunError: its folder is damaged.
     """
-    folder = job.folder(root)
-    run = read_run(folder) if (folder / "run.json").exists() else None
+    run = stored_run(job.folder(root))
     return run if run and run.ended and run.hash == job.hash(data) else None
 
 
@@ -112,19 +113,39 @@ def train(job: Job, dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
     """Train a job in this process; every finished epoch is stored before it is reported.
 
     A run that is stored is reused; one that was interrupted, or failed, goes on behind its last whole epoch. One
-    that fails on the way ends as `failed`, with its reason.
+    that fails on the way ends as `failed`, with its reason; one whose folder is held, damaged, taken away or closed
+    to us is left.
 
     Raises:
-        RunError: the run folder is damaged or cannot be written.
+        RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
+    return _in_its_folder(job, terms, _reuse_or_train(job, dataset, terms))
+
+
+def _in_its_folder(job: Job, terms: Terms, events: Iterator[JobEvent]) -> Iterator[JobEvent]:
+    """What happens to a job; what is wrong with its own folder leaves that job, what concerns all is raised."""
+    try:
+        yield from events
+    except HeldError as fault:
+        yield RunLeft(job=job, reason=str(fault), held=True, holder=fault.holder)
+    except RunError as fault:
+        if isinstance(fault, DiskError) or not _takes_runs(terms.root / job.ladder.name):
+            raise
+        yield RunLeft(job=job, reason=str(fault), held=False)
+
+
+def _takes_runs(home: Path) -> bool:
+    """Whether a ladder's folder can be written, or made."""
+    nearest = next(folder for folder in (home, *home.absolute().parents) if os.path.lexists(folder))
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _reuse_or_train(job: Job, dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
     if whole := stored_whole(job, dataset.fingerprint, terms.root):
         yield RunEnded(job=job, run=whole, reused=True)
         return
-    try:
-        with RunWriter(job.folder(terms.root), terms.holder) as writer:
-            yield from _train(job, dataset, terms, writer)
-    except HeldError as fault:
-        yield RunLeft(job=job, reason=str(fault), held=True, holder=fault.holder)
+    with RunWriter(job.folder(terms.root), terms.holder) as writer:
+        yield from _train(job, dataset, terms, writer)
 
 
 def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Iterator[JobEvent]:
@@ -139,23 +160,25 @@ def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Itera
         yield RunEnded(job=job, run=stored, reused=True)
         return
     trace, recipe = job.ladder.trace(job.rung), job.rung.recipe
-    threads = terms.threads or machine.threads_for(trace.macs * recipe.batch)
-    environment = machine.environment(smallprint.__version__, terms.device, threads)
-    run = _new_run(job, dataset.fingerprint, environment, writer.folder)
-    run = replace(run, epochs=stored.epochs if stored else ())
-    writer.begin(run, job.ladder.only(job.rung))
+    run = stored or _new_run(job, dataset.fingerprint, _environment_of_nothing(terms), writer.folder)
+    writer.begin(replace(run, status="training", reason=""), job.ladder.only(job.rung))
     try:
+        threads = terms.threads or machine.threads_for(trace.macs * recipe.batch)
+        environment = machine.environment(smallprint.__version__, terms.device, threads)
+        begun = run = run if stored else replace(run, environment=environment)
         trainer = Trainer(trace, recipe, dataset, job.seed, device=terms.device, threads=terms.threads)
         checkpoint = writer.stored_checkpoint() if stored else None
         if checkpoint and not _restored(trainer, checkpoint):
             yield RunLeft(job=job, reason=_DAMAGED.format(writer.folder / "resume.pt"), held=False)
             return
-        run = replace(run, epochs=tuple(trainer.epochs))
-        yield RunStarted(job=job, stored=run.epochs, slow=trainer.reason)
+        behind = tuple(trainer.epochs)
+        run = begun.going_on(behind, replace(environment, threads=trainer.threads, way=trainer.way))
+        writer.keep(run)  # before an epoch is trained: whose it is, is known even if it is stored and not told
+        yield RunStarted(job=job, stored=behind, slow=trainer.reason)
         for epoch in trainer:
             # Only now the trainer has found out how many threads serve it best.
             environment = replace(environment, threads=trainer.threads, way=trainer.way)
-            run = replace(run, epochs=(*run.epochs, epoch), environment=environment)
+            run = replace(begun.going_on(behind, environment), epochs=tuple(trainer.epochs))
             writer.checkpoint(trainer.checkpoint())
             writer.keep(run)
             yield EpochEnded(job=job, epoch=epoch)
@@ -163,7 +186,7 @@ def _train(job: Job, dataset: Dataset, terms: Terms, writer: RunWriter) -> Itera
         reason = f"the loss was no longer a number in epoch {len(run.epochs)}" if diverged else ""
         run = replace(run, status="diverged" if diverged else "finished", reason=reason)
         writer.finish(run, trainer.weights(), trainer.answers())
-    except RunError:  # what could not be written now cannot be written for the next one either
+    except RunError:  # its folder cannot be used: there is no place for a reason
         raise
     except Exception as fault:
         run = replace(run, status="failed", reason=reason_of(fault))
@@ -175,24 +198,25 @@ def give_up(job: Job, data: str, terms: Terms, reason: str) -> Iterator[JobEvent
     """End a job's run as `failed` in place of the process that trained it and is no more.
 
     Raises:
-        RunError: the run folder is damaged or cannot be written.
+        RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
-    try:
-        with RunWriter(job.folder(terms.root), terms.holder) as writer:
-            stored = writer.stored()
-            if stored and stored.hash != job.hash(data):
-                yield RunSetAside(job=job, folder=writer.set_aside(stored))
-                stored = None
-            if stored and not stored.ended:
-                stored = replace(stored, status="failed", reason=reason)
-                writer.keep(stored)
-            elif not stored:
-                stored = _new_run(job, data, _environment_of_nothing(terms), writer.folder)
-                stored = replace(stored, status="failed", reason=reason)
-                writer.begin(stored, job.ladder.only(job.rung))
-            yield RunEnded(job=job, run=stored, reused=False)
-    except HeldError as fault:
-        yield RunLeft(job=job, reason=str(fault), held=True, holder=fault.holder)
+    return _in_its_folder(job, terms, _give_up(job, data, terms, reason))
+
+
+def _give_up(job: Job, data: str, terms: Terms, reason: str) -> Iterator[JobEvent]:
+    with RunWriter(job.folder(terms.root), terms.holder) as writer:
+        stored = writer.stored()
+        if stored and stored.hash != job.hash(data):
+            yield RunSetAside(job=job, folder=writer.set_aside(stored))
+            stored = None
+        if stored and not stored.ended:
+            stored = replace(stored, status="failed", reason=reason)
+            writer.keep(stored)
+        elif not stored:
+            stored = _new_run(job, data, _environment_of_nothing(terms), writer.folder)
+            stored = replace(stored, status="failed", reason=reason)
+            writer.begin(stored, job.ladder.only(job.rung))
+        yield RunEnded(job=job, run=stored, reused=False)
 
 
 def reason_of(fault: Exception) -> str:

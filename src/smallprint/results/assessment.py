@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smallprint.results.diagnosis import Finding, diagnose
@@ -27,6 +27,7 @@ class RungResult:
     findings: tuple[Finding, ...]
     diff: RungDiff | None  # to the rung before; None for the first
     published: PublishedVerdict | None = field(default=None)  # None: the rung has no source
+    other_data: tuple[int, ...] = field(default=())  # seeds of stored runs that do not count: trained on other data
 
 
 def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract | None = None) -> RungResult:
@@ -45,16 +46,33 @@ def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract |
     )
 
 
-def assess_stored(ladder: Ladder, root: Path, contract: Contract | None = None) -> tuple[RungResult, ...]:
+def assess_stored(
+    ladder: Ladder, root: Path, contract: Contract | None = None, *, data: str | None = None
+) -> tuple[RungResult, ...]:
     """Assess every rung of a ladder from the runs under `root` that are of exactly its network and recipe.
+
+    With `data`, the fingerprint of the data as it is now, runs that were trained on other data do not count.
 
     Raises:
         RunError: a run folder that cannot be read.
     """
-    return tuple(
-        assess(ladder, rung, read_runs(root, ladder.name, rung.name, ladder.identity(rung)), contract)
-        for rung in ladder.rungs
-    )
+    results = []
+    for rung in ladder.rungs:
+        stored = read_runs(root, ladder.name, rung.name, ladder.identity(rung))
+        result = assess(ladder, rung, [run for run in stored if data in (None, run.data)], contract)
+        others = tuple(run.seed for run in stored if data not in (None, run.data))
+        results.append(replace(result, other_data=others))
+    return tuple(results)
+
+
+def why_not_counted(ladder: Ladder, results: Sequence[RungResult]) -> str:
+    """How many stored runs do not count because they were trained on other data; empty if there are none."""
+    runs = [f"{result.rung.name} seed {seed}" for result in results for seed in result.other_data]
+    if not runs:
+        return ""
+    does, they, were = ("does", "it", "was") if len(runs) == 1 else ("do", "they", "were")
+    said = f"{len(runs)} stored run{'s' * (len(runs) > 1)} {does} not count ({listing(runs)})"
+    return f"{said}: {ladder.dataset} was not the same when {they} {were} trained"
 
 
 def why_not_measured(ladder: Ladder, results: Sequence[RungResult], root: Path) -> str:
@@ -63,7 +81,7 @@ def why_not_measured(ladder: Ladder, results: Sequence[RungResult], root: Path) 
     Raises:
         RunError: a run folder that cannot be read.
     """
-    missing = [result.rung.name for result in results if result.verdict is None]
+    missing = [result.rung.name for result in results if result.verdict is None and not result.other_data]
     others = [name for name in missing if read_runs(root, ladder.name, name)]
     if others:
         return f"the runs of {listing(others)} under {root / ladder.name} are of another network or recipe"

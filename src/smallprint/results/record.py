@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smallprint.results.runs import Environment, Epoch, Run
+from smallprint.results.runs import Environment, Epoch, Run, read_stretch
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
 
@@ -65,11 +65,12 @@ def _rung(ladder: str, said: dict[str, Any], environment: Environment) -> Record
     runs = []
     for run in said["runs"]:
         epochs = tuple(_epoch(epoch) for epoch in run["epochs"])
+        earlier = tuple(read_stretch(stretch) for stretch in run.get("earlier", ()))
         runs.append(
             Run(
                 ladder=ladder, rung=name, seed=run["seed"], status=run["status"], reason=run["reason"],
                 identity="", data="", parameters=parameters, macs=macs, planned=len(epochs),
-                environment=environment, epochs=epochs,
+                environment=environment, earlier=earlier, epochs=epochs,
             )
         )  # fmt: skip
     return RecordedRung(name=name, network=said["network"], parameters=parameters, macs=macs, runs=tuple(runs))

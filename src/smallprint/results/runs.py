@@ -1,33 +1,29 @@
-"""Run, Epoch: what one seed measured, and the folder that keeps it."""
+"""Run, Epoch: what one seed measured, and how a folder says it."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from smallprint.spec.errors import RunError, shown
 
 STATUSES = ("training", "finished", "diverged", "failed")
 Arrays = dict[str, NDArray[Any]]
-_T = TypeVar("_T", "Environment", "Run")
+_T = TypeVar("_T", "Environment", "Stretch", "Run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +77,14 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Epochs in a row that were trained in one environment."""
+
+    until: int  # the last of them, counted from 1
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One rung trained with one seed."""
 
@@ -94,7 +98,8 @@ class Run:
     parameters: int  # trainable values
     macs: int  # multiply-adds of one image
     planned: int  # epochs
-    environment: Environment
+    environment: Environment  # of the latest epochs
+    earlier: tuple[Stretch, ...] = field(default=())  # of the epochs before those, where theirs was another
     epochs: tuple[Epoch, ...] = field(default=())
     folder: Path | None = field(default=None, compare=False)
 
@@ -102,6 +107,11 @@ class Run:
     def hash(self) -> str:
         """SHA-256 of all that decides this run's numbers: network, recipe, data, seed."""
         return run_hash(self.identity, self.data, self.seed)
+
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        """Where its epochs were trained, each place once."""
+        return tuple(dict.fromkeys([*(stretch.environment for stretch in self.earlier), self.environment]))
 
     @property
     def ended(self) -> bool:
@@ -112,6 +122,19 @@ class Run:
     def best_test(self) -> float:
         """The best test accuracy of any epoch, in percent; for comparison with published numbers only."""
         return max((100 * epoch.test_accuracy for epoch in self.epochs), default=math.nan)
+
+    def going_on(self, epochs: tuple[Epoch, ...], environment: Environment) -> Run:
+        """The run in training again, behind `epochs`; it stays known where those were trained."""
+        earlier: list[Stretch] = []
+        for stretch in (*self.earlier, Stretch(until=len(epochs), environment=self.environment)):
+            until = min(stretch.until, len(epochs))
+            if until > (earlier[-1].until if earlier else 0):
+                earlier.append(replace(stretch, until=until))
+        if earlier and earlier[-1].environment == environment:
+            earlier.pop()
+        return replace(
+            self, status="training", reason="", epochs=epochs, earlier=tuple(earlier), environment=environment
+        )
 
     def answers(self) -> Arrays | None:
         """What the judged weights answered on the test set, if the folder keeps it.
@@ -137,6 +160,18 @@ def run_folder(root: Path, ladder: str, rung: str, seed: int) -> Path:
     return root / ladder / rung / f"seed-{seed}"
 
 
+def written(run: Run) -> dict[str, bytes]:
+    """What a folder's files say of a run; `read_run` reads it."""
+    rows = io.StringIO()
+    table = csv.writer(rows, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    table.writerows([getattr(epoch, name) for name in _COLUMNS] for epoch in run.epochs)
+    left_out = {"epochs", "folder"} if run.earlier else {"epochs", "folder", "earlier"}
+    said = {key: value for key, value in asdict(run).items() if key not in left_out}
+    text = json.dumps({"hash": run.hash, **said}, indent=1) + "\n"
+    return {"epochs.csv": rows.getvalue().encode(), "run.json": text.encode()}
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder.
 
@@ -146,8 +181,9 @@ def read_run(folder: Path) -> Run:
     try:
         said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         environment = _typed(Environment(**said.pop("environment")))
+        earlier = tuple(read_stretch(stretch) for stretch in said.pop("earlier", ()))
         found = said.pop("hash")
-        run = _typed(Run(**said, environment=environment, folder=folder))
+        run = _typed(Run(**said, environment=environment, earlier=earlier, folder=folder))
         if run.hash != found:
             raise ValueError
     except OSError as fault:
@@ -161,154 +197,88 @@ def read_run(folder: Path) -> Run:
     return replace(run, epochs=epochs)
 
 
+def stored_run(folder: Path) -> Run | None:
+    """The run of a folder; None where none was begun.
+
+    Raises:
+        RunError: there is one, and it cannot be read.
+    """
+    try:
+        (folder / "run.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as fault:
+        raise RunError(f"{folder / 'run.json'}: cannot be read: {fault.strerror}") from None
+    return read_run(folder)
+
+
 def read_runs(root: Path, ladder: str, rung: str, identity: str | None = None) -> tuple[Run, ...]:
     """All runs of a rung, by seed; with `identity`, only those of exactly this network and recipe.
 
     Raises:
         RunError: a run folder that cannot be read.
     """
-    folders = [path for path in (root / ladder / rung).glob("seed-*") if (path / "run.json").exists()]
-    runs = (read_run(folder) for folder in folders if folder.name.removeprefix("seed-").isdecimal())
-    return tuple(sorted((run for run in runs if identity in (None, run.identity)), key=lambda run: run.seed))
+    folders = (root / ladder / rung).glob("seed-*")
+    runs = (stored_run(folder) for folder in folders if folder.name.removeprefix("seed-").isdecimal())
+    return tuple(sorted((run for run in runs if run and identity in (None, run.identity)), key=lambda run: run.seed))
 
 
-class HeldError(RunError):
-    """A run folder that another process holds."""
-
-    def __init__(self, folder: Path, holder: int | None) -> None:
-        self.holder = holder  # process to wait for; None: it has not said
-        who = f"process {holder}" if holder else "another process"
-        super().__init__(f"{folder}: held by {who}; start again when it has ended, or choose another --runs")
-
-
-class RunWriter(AbstractContextManager["RunWriter"]):
-    """The one process that may write a run folder; every file changes whole or not at all.
-
-    The lock is the system's: it ends with the process that holds it, however that ends. `holder` is the process
-    that others are told to wait for, by default this one.
+def read_stretch(said: Mapping[str, Any]) -> Stretch:
+    """Read a stretch as JSON keeps it.
 
     Raises:
-        HeldError: another process holds the folder.
-        RunError: it cannot be written.
+        TypeError, KeyError: it is none.
     """
+    return _typed(Stretch(until=said["until"], environment=_typed(Environment(**said["environment"]))))
 
-    def __init__(self, folder: Path, holder: int | None = None) -> None:
-        self.folder = folder
-        self._holder = holder or os.getpid()
-        self._lock = FileLock(folder / "lock", timeout=0)
 
-    def __enter__(self) -> RunWriter:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            raise HeldError(self.folder, self._signed()) from None
-        except OSError as fault:
-            raise _unwritable(self.folder, fault) from None
-        self._sign(str(self._holder))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._sign("")
-        self._lock.release()  # the lock file stays: removing it could hand the folder to two processes at once
-
-    def _sign(self, text: str) -> None:
-        """Say in the lock file who holds it; a system that lets nobody write there keeps it to itself."""
-        with suppress(OSError):
-            (self.folder / "lock").write_text(text, encoding="ascii")
-
-    def _signed(self) -> int | None:
-        with suppress(OSError, ValueError):
-            return int((self.folder / "lock").read_text(encoding="ascii"))
-        return None
-
-    def stored(self) -> Run | None:
-        """The run that is here already."""
-        return read_run(self.folder) if (self.folder / "run.json").exists() else None
-
-    def set_aside(self, run: Run) -> Path:
-        """Move an earlier, different run out of the way, to `seed-<n>.<hash>`; nothing is lost.
-
-        Raises:
-            RunError: it cannot be moved.
-        """
-        name = f"{self.folder.name}.{run.hash[:8]}"
-        names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
-        kept = next(folder for name in names if not (folder := self.folder.with_name(name)).exists())
-        try:
-            kept.mkdir()
-            for file in self.folder.iterdir():
-                if file.name != "lock":
-                    file.replace(kept / file.name)
-        except OSError as fault:
-            raise _unwritable(kept, fault) from None
-        return kept
-
-    def begin(self, run: Run, rung_text: str) -> None:
-        """Start a run's folder."""
-        for file in self.folder.glob(".*.*.*"):  # what a killed process was about to write
-            file.unlink(missing_ok=True)
-        if not run.epochs:
-            (self.folder / "resume.pt").unlink(missing_ok=True)  # of a run that is gone
-        self._write("rung.toml", rung_text.encode())
-        self.keep(run)
-
-    def keep(self, run: Run) -> None:
-        """Write the run's epochs and status as they are now."""
-        rows = io.StringIO()
-        table = csv.writer(rows, lineterminator="\n")
-        table.writerow(_COLUMNS)
-        table.writerows([getattr(epoch, name) for name in _COLUMNS] for epoch in run.epochs)
-        self._write("epochs.csv", rows.getvalue().encode())
-        said = {key: value for key, value in asdict(run).items() if key not in ("epochs", "folder")}
-        self._write("run.json", (json.dumps({"hash": run.hash, **said}, indent=1) + "\n").encode())
-
-    def checkpoint(self, state: bytes) -> None:
-        """Keep what training needs to go on after the last whole epoch."""
-        self._write("resume.pt", state)
-
-    def stored_checkpoint(self) -> bytes | None:
-        """What `checkpoint` kept."""
-        path = self.folder / "resume.pt"
-        return path.read_bytes() if path.exists() else None
-
-    def finish(self, run: Run, weights: Mapping[str, NDArray[Any]], answers: Mapping[str, NDArray[Any]]) -> None:
-        """Write the judged weights and their answers, then the final status; drop the checkpoint."""
-        self._write(
-            "weights.safetensors", save_tensors({name: np.ascontiguousarray(array) for name, array in weights.items()})
-        )
-        self._write("answers.safetensors", save_tensors(dict(answers)))
-        self.keep(run)
-        (self.folder / "resume.pt").unlink(missing_ok=True)
-
-    def _write(self, name: str, content: bytes) -> None:
-        write_whole(self.folder / name, content)
+class DiskError(RunError):
+    """Nothing can be kept, of any run: the disk is full, broken or write-protected."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: it is there whole or not at all.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written.
+        RunError: it cannot be written; a `DiskError` where no other could.
     """
-    temporary = None
-    try:
+    with changing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
+        replace_whole(path, content)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """The same in a folder that is there, with the system's own errors."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let what the system says against a change of `path` be an error that teaches.
+
+    Raises:
+        RunError: the change was refused; a `DiskError` where any other would be.
+    """
+    try:
+        yield
     except OSError as fault:
-        if temporary:
-            with suppress(OSError):
-                temporary.unlink()
-        raise _unwritable(path, fault) from None
+        kind = RunError if fault.errno in _OF_ONE_PATH else DiskError
+        raise kind(
+            f"{path}: cannot be written: {fault.strerror}; what is stored stays as it is; "
+            "put that right and start again"
+        ) from None
 
 
 def read_tensors(path: Path) -> Arrays:
@@ -328,6 +298,11 @@ def read_tensors(path: Path) -> Arrays:
 _COLUMNS = tuple(column.name for column in fields(Epoch))
 _TYPES: Mapping[object, type] = {"int": int, "float": float, "str": str}  # by their names in annotations
 _READERS = tuple(_TYPES[column.type] for column in fields(Epoch))
+# What is wrong with a path alone: it, or a folder above it, is gone, something else, or closed to us.
+_OF_ONE_PATH = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EACCES, errno.EPERM, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY,
+)  # fmt: skip
 _ADVICE = "remove that run's folder and climb again: it is trained anew, the others are kept"
 
 
@@ -337,12 +312,6 @@ def _typed(value: _T) -> _T:
         if not isinstance(getattr(value, column.name), _TYPES.get(column.type, object)):
             raise TypeError
     return value
-
-
-def _unwritable(path: Path, fault: OSError) -> RunError:
-    return RunError(
-        f"{path}: cannot be written: {fault.strerror}; what is stored stays as it is; put that right and start again"
-    )
 
 
 def _read_epochs(path: Path) -> tuple[Epoch, ...]:

@@ -191,6 +191,7 @@ def _rung_document(result: RungResult) -> Document:
         "macs": result.trace.macs,
         "runs": [_run_document(run) for run in result.runs],
         "verdict": verdict_document(result.verdict) if result.verdict else None,
+        "other_data": list(result.other_data),
         "findings": [asdict(finding) for finding in result.findings],
         "diff": diff_document(result.diff) if result.diff else None,
         "published": _published_document(result),
@@ -216,6 +217,7 @@ def _run_document(run: Run) -> Document:
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,
+        **({"earlier": [asdict(stretch) for stretch in run.earlier]} if run.earlier else {}),
         "epochs": [_epoch_document(epoch) for epoch in run.epochs],
     }
 
@@ -228,7 +230,7 @@ def _common(runs: Sequence[Run]) -> Document:
     """The environments of all runs; where they differ, every value that occurs."""
     said: Document = {}
     for name in Environment.__dataclass_fields__:
-        values = sorted({getattr(run.environment, name) for run in runs})
+        values = sorted({getattr(place, name) for run in runs for place in run.environments})
         said[name] = values[0] if len(values) == 1 else values
     return said
 

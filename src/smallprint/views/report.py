@@ -16,9 +16,9 @@ from smallprint.results.runs import Arrays, Run, write_whole
 from smallprint.spec.contract import Certainty, Contract
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.trace import Shape
-from smallprint.views import plots
+from smallprint.views import gallery, plots
 from smallprint.views.canvas import PALETTE
-from smallprint.views.plots import Pictures
+from smallprint.views.gallery import Pictures
 
 __all__ = ["Pictures", "RungResult", "Summary", "summarise", "write_report"]
 
@@ -260,21 +260,21 @@ def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistake
     if found is None:
         return ()
     run, answers = found
-    confusion, worst = plots.confusion(answers, pictures), plots.worst_images(answers, pictures, most=mistakes)
+    confusion, worst = gallery.confusion(answers, pictures), gallery.worst_images(answers, pictures, most=mistakes)
     wrong, shown = int(confusion.wrong.sum()), len(worst.index_N)
     which = f"The {shown} with the highest loss of" if shown < wrong else "All"
     figures = [
         _Figure(
             name=f"{name}-confusion",
             caption=f"Seed {run.seed}: {wrong:,} of {len(pictures.labels_N):,} test images wrong. Shaded: mistakes.",
-            svg=plots.draw_confusion(confusion),
+            svg=gallery.draw_confusion(confusion),
         )
     ]
     if shown:
         caption = (
             f"Seed {run.seed}: {which} {wrong:,} wrong images, worst first: the true class → what it was taken for."
         )
-        figures.append(_Figure(name=f"{name}-worst", caption=caption, svg=plots.draw_worst(worst)))
+        figures.append(_Figure(name=f"{name}-worst", caption=caption, svg=gallery.draw_worst(worst)))
     return tuple(figures)
 
 
@@ -285,7 +285,7 @@ def _fits(answers: Arrays, pictures: Pictures) -> bool:
 
 def _machines(results: Sequence[RungResult]) -> list[str]:
     """Where the runs were trained, each place once."""
-    places = {run.environment for result in results for run in result.runs if run.ended}
+    places = {place for result in results for run in result.runs if run.ended for place in run.environments}
     return sorted(
         {
             f"smallprint {place.smallprint}, torch {place.torch}, {place.device}, "
