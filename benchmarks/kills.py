@@ -147,7 +147,7 @@ class Stored:
         run = stored_run(folder)
         if run is None:
             return
-        kept = checkpoint_epochs(folder / "resume.pt", run.rung)
+        kept = checkpoint_epochs(folder / "resume.npz", run.rung)
         if len(kept) > len(run.epochs) + 1 or (not run.ended and len(kept) < len(run.epochs)):
             raise RunError(f"{folder}: {len(kept)} epochs in its checkpoint, {len(run.epochs)} in its table")
         for epoch in max(list(run.epochs), kept, key=len):
@@ -190,7 +190,7 @@ def results(root: Path) -> dict[str, tuple[Run | None, dict[str, bytes]]]:
 
 
 def _bits(folder: Path) -> dict[str, bytes]:
-    files = {path.name: path for path in folder.iterdir() if path.name != "resume.pt"}
+    files = {path.name: path for path in folder.iterdir() if path.name != "resume.npz"}
     rows = files["epochs.csv"].read_bytes().splitlines() if "epochs.csv" in files else []
     epochs = b"\n".join(row.rpartition(b",")[0] for row in rows)
     return {name: path.read_bytes() if name in DERIVED else b"" for name, path in files.items()} | {"epochs": epochs}

@@ -311,16 +311,16 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do_and_nothing_is_overwritte
     folder = runs / "tiny" / "base" / "seed-1"
     said = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**said, "status": "training"}))
-    (folder / "resume.pt").write_bytes(b"no checkpoint")
+    (folder / "resume.npz").write_bytes(b"no checkpoint")
     epochs = (folder / "epochs.csv").read_bytes()
     status, _, err = say("climb", "tiny.toml:base", "--seeds", "2", "--threads", "1")
     assert (status, err) == (
         2,
-        "smallprint: runs/tiny/base/seed-1/resume.pt: damaged, or of another network; "
+        "smallprint: runs/tiny/base/seed-1/resume.npz: damaged, or of another network; "
         "remove it and climb again: that run is trained from its first epoch\n",
     )
     assert (folder / "epochs.csv").read_bytes() == epochs
-    (folder / "resume.pt").unlink()
+    (folder / "resume.npz").unlink()
     assert say("climb", "tiny.toml:base", "--seeds", "2", "--threads", "1").status == 0
     assert without_seconds(folder / "epochs.csv") == without_seconds(folder.parent / "seed-1" / "epochs.csv")
 

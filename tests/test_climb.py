@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,11 @@ import pytest
 from smallprint.cli import main
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted, climb
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
+from smallprint.jobs.placement import Placement
 from smallprint.results.runs import Epoch, read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import LadderError
-from smallprint.spec.ladder import Ladder, parse_ladder, read_ladder
+from smallprint.spec.ladder import Ladder, Rung, parse_ladder, read_ladder
 from smallprint.sweep import SweepStarted
 
 LADDER = '''
@@ -242,7 +243,7 @@ def test_a_disk_that_fills_up_keeps_the_finished_epochs_and_the_climb_goes_on_la
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         2,
-        "smallprint: runs/tiny/base/seed-0/resume.pt: cannot be written: File too large; "
+        "smallprint: runs/tiny/base/seed-0/resume.npz: cannot be written: File too large; "
         "what is stored stays as it is; put that right and start again\n",
     )
     after = {name: content for name, (content, _) in state(folder).items()}
@@ -521,9 +522,18 @@ def digits() -> Ladder:
     return read_ladder("digits")
 
 
+def _pace(ladder: Ladder, rungs: Sequence[Rung], seeds: int, *, stored: int = 0, at_once: int = 1) -> Pace:
+    """At the start of a climb, of whose last seeds some are stored."""
+    jobs = tuple(Job(ladder=ladder, rung=rung, seed=seed) for rung in rungs for seed in range(seeds))
+    pace = Pace()
+    placement = Placement(device="cpu", at_once=at_once)
+    pace.note(SweepStarted(jobs=jobs, left=jobs[: len(jobs) - stored], placement=placement))
+    return pace
+
+
 def test_the_time_that_is_left_follows_from_the_epochs_and_their_multiply_adds(digits: Ladder) -> None:
     base = digits.rungs[0]
-    pace = Pace(digits, [base], 2)
+    pace = _pace(digits, [base], 2)
     job = Job(ladder=digits, rung=base, seed=0)
     assert (pace.share_done, pace.seconds_left) == (0.0, None)
     pace.note(RunStarted(job=job, stored=(epoch(1, 9.0),)))
@@ -540,7 +550,7 @@ def test_a_run_that_is_reused_leaves_its_epochs_out_of_the_time_that_is_left(tmp
     first = train(QUICK, tmp_path)[-2]
     assert isinstance(first, RunEnded)
     ladder = first.job.ladder
-    pace = Pace(ladder, ladder.rungs, 2)
+    pace = _pace(ladder, ladder.rungs, 2)
     pace.note(first)
     assert pace.share_done == 0.5
     pace.note(EpochEnded(job=Job(ladder=ladder, rung=ladder.rungs[0], seed=1), epoch=epoch(1, 7.0)))
@@ -551,8 +561,7 @@ def test_workers_share_the_time_that_is_left_but_not_one_training(digits: Ladder
     base = digits.rungs[0]
     planned = base.recipe.epochs
     jobs = [Job(ladder=digits, rung=base, seed=seed) for seed in range(3)]
-    pace = Pace(digits, [base], 4)  # the fourth is stored
-    pace.note(SweepStarted(left=tuple(jobs), workers=2))
+    pace = _pace(digits, [base], 4, stored=1, at_once=2)
     assert pace.share_done == pytest.approx(1 / 4)
     pace.note(RunStarted(job=jobs[0], stored=()))
     pace.note(RunStarted(job=jobs[2], stored=tuple(epoch(n + 1, 1.0) for n in range(planned - 5))))

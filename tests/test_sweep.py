@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft
+from smallprint.jobs.placement import Placement, Workers
 from smallprint.results.runs import Run, read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder
-from smallprint.sweep import SweepEvent, SweepStarted, Workers, auto_workers, sweep
+from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.sweep import SweepEvent, SweepStarted, sweep
 from smallprint.training import machine
 from smallprint.training.data import Dataset
 
@@ -67,14 +68,9 @@ def test_there_are_never_more_processes_than_jobs_that_are_left(
     events = sweep(jobs_of(tiny, 2)[:jobs], digits, tmp_path, workers=workers)
     begun = next(events)
     assert isinstance(begun, SweepStarted)
-    assert (len(begun.left), begun.workers) == (jobs, chosen)
+    assert (len(begun.left), begun.placement.at_once) == (jobs, chosen)
     events.close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_auto_counts_the_threads_of_each_training_and_shares_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    assert (auto_workers(), auto_workers(threads=3), auto_workers(threads=16), auto_workers("cuda:0")) == (8, 2, 1, 1)
 
 
 def test_what_is_stored_is_not_left_and_what_failed_is(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
@@ -83,7 +79,7 @@ def test_what_is_stored_is_not_left_and_what_failed_is(tiny: Ladder, digits: Dat
     with RunWriter(jobs[1].folder(tmp_path)) as writer:
         writer.keep(replace(read_run(writer.folder), status="failed", reason="RuntimeError: out of memory"))
     begun, reused, *_ = sweep(jobs, digits, tmp_path, threads=1, workers=2)
-    assert begun == SweepStarted(left=(jobs[1],), workers=1)
+    assert begun == SweepStarted(jobs=tuple(jobs), left=(jobs[1],), placement=Placement(device="cpu", at_once=1))
     assert isinstance(reused, RunEnded)
     assert (reused.job, reused.reused) == (jobs[0], True)
     assert read_run(jobs[1].folder(tmp_path)).status == "finished"
@@ -120,3 +116,25 @@ def test_a_job_that_is_held_is_tried_again_behind_the_others_then_left(
     assert [event.job for event in events if not isinstance(event, SweepStarted)] == [second] * 4
     assert isinstance(left, RunLeft)
     assert (left.job, left.holder) == (first, 1)
+
+
+def test_a_teacher_is_trained_before_its_pupils_however_they_are_trained(
+    tiny_text: str, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung = '\n[[rung]]\nname = "taught"\nnetwork = "conv3-4 gap conv1-10"\n[rung.recipe]\nloss = "distilled base"\n'
+    ladder = parse_ladder(tiny_text + rung, name="tiny")
+    pupils = [Job(ladder=ladder, rung=ladder.rung("taught"), seed=seed) for seed in range(3)]
+    found: dict[str, list[float]] = {}
+    for name, placement in {
+        "alone": Placement(device="cpu", at_once=1),
+        "side by side": Placement(device="cpu", at_once=2),
+        "together": Placement(device="cpu", at_once=2, together=True),  # as on a GPU
+    }.items():
+        monkeypatch.setattr("smallprint.sweep.place", lambda *_, chosen=placement, **__: chosen)
+        events = list(sweep(pupils, digits, tmp_path / name, threads=1))
+        runs = [event.run for event in events if isinstance(event, RunEnded)]
+        assert [run.status for run in runs] == ["finished"] * 4
+        assert runs[0].rung == "base"
+        found[name] = [run.epochs[-1].train_loss for run in sorted(runs[1:], key=lambda run: run.seed)]
+    assert found["side by side"] == found["alone"]
+    assert found["together"] == pytest.approx(found["alone"], rel=1e-3)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from smallprint.climb import ClimbEvent, RungJudged, RungStarted, climb
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunSetAside, RunStarted
+from smallprint.jobs.placement import Placement
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run, read_runs
 from smallprint.spec.ladder import Ladder, Rung, parse_ladder
@@ -62,7 +63,7 @@ def watched(ladder: Ladder, runs: Path, seeds: int = 1) -> tuple[list[str], list
     """The lines that a climb of the first rung leaves in a log that is 40 characters wide."""
     console = Console(file=io.StringIO(), width=40, highlight=False)
     events = climb(ladder, rungs=["base"], seeds=seeds, runs=runs, threads=1)
-    results = Watch(ladder, ladder.rungs[:1], seeds, console).show(events)
+    results = Watch(ladder, ladder.rungs[:1], console).show(events)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines(), results
 
@@ -205,7 +206,7 @@ def test_a_log_of_trainings_side_by_side_says_on_every_line_whose_epoch_it_is(la
     console = Console(file=io.StringIO(), width=40, highlight=False)
     short = replace(ladder, rungs=(ladder.rungs[0], replace(ladder.rungs[0], name="as-short")))
     events = climb(short, seeds=2, runs=tmp_path, threads=1, workers=2)
-    results = Watch(short, short.rungs, 2, console).show(events)
+    results = Watch(short, short.rungs, console).show(events)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert lines[2] == "4 trainings, 2 at a time"
@@ -231,8 +232,10 @@ def fabricated(ladder: Ladder, tmp_path: Path) -> tuple[Job, Run]:
 def told(ladder: Ladder, *events: ClimbEvent, workers: int = 2) -> tuple[list[str], Watch]:
     """What a log says of events, behind title and promise."""
     console = Console(file=io.StringIO(), width=40, highlight=False)
-    watch = Watch(ladder, ladder.rungs, 2, console)
-    watch.show([SweepStarted(left=(), workers=workers), *events])
+    watch = Watch(ladder, ladder.rungs, console)
+    jobs = tuple(Job(ladder=ladder, rung=rung, seed=seed) for rung in ladder.rungs for seed in (0, 1))
+    started = SweepStarted(jobs=jobs, left=(), placement=Placement(device="cpu", at_once=workers))
+    watch.show([started, *events])
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()[2:], watch
 
@@ -269,13 +272,13 @@ def test_what_is_left_is_counted_by_who_holds_it(ladder: Ladder) -> None:
 
     def left(rung: Rung, seed: int, *, holder: int | None = None, held: bool = True) -> RunLeft:
         job = Job(ladder=ladder, rung=rung, seed=seed)
-        return RunLeft(job=job, reason="resume.pt: damaged", held=held, holder=holder)
+        return RunLeft(job=job, reason="resume.npz: damaged", held=held, holder=holder)
 
     _, watch = told(ladder)
     assert watch.why_left_out() == ""
     _, watch = told(ladder, left(long, 0, holder=7), left(base, 1), left(base, 0, holder=7), left(long, 1, held=False))
     assert watch.why_left_out().splitlines() == [
-        "resume.pt: damaged",
+        "resume.npz: damaged",
         "held by process 7: 2 runs (base seed 0, long seed 0); start again when it has ended",
         "held by another process: 1 run (base seed 1); start again when it has ended",
     ]

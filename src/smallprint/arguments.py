@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from smallprint.spec.errors import NotationError, shown
+from smallprint.spec.errors import NotationError, nearest, shown
 
 if TYPE_CHECKING:
     from smallprint.spec.dataset import DataPlace
@@ -31,7 +31,12 @@ Threads = Annotated[
 WorkerCount = Annotated[
     str, typer.Option("--workers", metavar="N|auto", help="Trainings side by side, a process each; auto: one per core.")
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, or cuda:N.")]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N; auto: the GPU, if there is one and it is faster.")
+]
+PrecisionText = Annotated[
+    str, typer.Option("--precision", metavar="PRECISION", help="Of products on a GPU: float32 or bfloat16.")
+]
 SplitText = Annotated[
     str | None,
     typer.Option("--split", metavar="SPLIT", help="Of class folders without train/ and test/: '20% test, seed 0'."),
@@ -124,16 +129,31 @@ def worker_count(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
+def precision_named(text: str) -> Literal["float32", "bfloat16"]:
+    """The precision of products.
+
+    Raises:
+        NotationError: another word.
+    """
+    if text == "float32":
+        return "float32"
+    if text == "bfloat16":
+        return "bfloat16"
+    raise NotationError(
+        f"--precision is float32 or bfloat16, not {shown(text)}" + nearest(text, ("float32", "bfloat16"))
+    )
+
+
 def check_device(device: str) -> None:
     """Refuse a device that training could not use.
 
     Raises:
         NotationError: another word, or a GPU that is not there.
     """
-    found = re.fullmatch(r"cpu|cuda(?::([0-9]{1,3}))?", device)
+    found = re.fullmatch(r"auto|cpu|cuda(?::([0-9]{1,3}))?", device)
     if not found:
-        raise NotationError(f"--device is cpu, cuda or cuda:N, not {device!r}")
-    if device == "cpu":
+        raise NotationError(f"--device is auto, cpu, cuda or cuda:N, not {device!r}")
+    if not device.startswith("cuda"):
         return
     import torch
 

@@ -22,6 +22,7 @@ from smallprint.arguments import (
     Json,
     LadderName,
     Place,
+    PrecisionText,
     RungNames,
     Runs,
     Seeds,
@@ -33,6 +34,7 @@ from smallprint.arguments import (
     data_at,
     input_shape,
     ladder_at,
+    precision_named,
     rungs_at,
     split_place,
     worker_count,
@@ -104,7 +106,8 @@ def climb(
     data: Data = None,
     workers: WorkerCount = "auto",
     threads: Threads = None,
-    device: Device = "cpu",
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
     as_json: Json = False,
 ) -> None:
     """Train the rungs in order, judge each, write the report.
@@ -112,6 +115,7 @@ def climb(
     Without a ladder: 'progressive' on MNIST, or the embedded 'digits' where MNIST cannot be had.
     """
     crew = worker_count(workers)
+    products = precision_named(precision)
     check_device(device)
     if ladder is None:
         chosen, dataset = _first_ladder(data)
@@ -125,9 +129,10 @@ def climb(
 
     names = [one.name for one in rungs]
     events = start(
-        chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew
-    )
-    watch = Watch(chosen, rungs, seeds, _console(stderr=as_json))
+        chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew,
+        precision=products,
+    )  # fmt: skip
+    watch = Watch(chosen, chosen.with_teachers(rungs), _console(stderr=as_json))
     try:
         with _heeding_sigterm(), closing(events):
             results = watch.show(events)
@@ -375,22 +380,22 @@ def ladders(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
-    """Say what smallprint finds on this machine.
+    """Say what smallprint finds on this machine, and how it would train on it.
 
-    Versions, processors, data sets, shipped ladders.
+    Versions, processors, compiler, GPU, data sets, shipped ladders.
     """
     import torch
 
     from smallprint import __version__
     from smallprint.spec.ladder import shipped
-    from smallprint.sweep import auto_workers
     from smallprint.training import machine
     from smallprint.training.data import cache_folder, find_dataset
 
     findings: dict[str, Any] = {
         "smallprint": __version__,
         **machine.describe(),
-        "workers": f"{auto_workers()} (auto: a training per core, each with one thread; a single one has all cores)",
+        "step": _step_here(),
+        "64 seeds": _placement_of(64),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "mnist": str(place) if (place := find_dataset("mnist", data)) else None,
         "cache": str(cache_folder()),
@@ -404,6 +409,28 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         typer.echo(f"{key:>12}: {'none' if shown is None else shown}")
     if findings["mnist"] is None:
         typer.echo("\nMNIST is not here yet: 'smallprint data mnist' fetches it, or say --data FOLDER.")
+
+
+def _step_here() -> str:
+    """How a step would be computed on the processor, and why."""
+    from smallprint.training.native.compiler import NativeError, find_compiler
+
+    try:
+        return f"native, compiled by {find_compiler()}"
+    except NativeError as fault:
+        return f"PyTorch's, many times slower: {fault}"
+
+
+def _placement_of(seeds: int) -> str:
+    """Where a climb would train so many seeds of a small rung, and why."""
+    from smallprint.jobs.job import Job
+    from smallprint.jobs.placement import place
+    from smallprint.spec.ladder import read_ladder
+    from smallprint.training.data import load_dataset
+
+    ladder = read_ladder("digits")
+    jobs = [Job(ladder=ladder, rung=ladder.rungs[-1], seed=seed) for seed in range(seeds)]
+    return str(place(jobs, load_dataset(ladder.data)))
 
 
 @contextmanager

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from heapq import heapreplace
 from pathlib import Path
 
-from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
+from smallprint.jobs.job import EpochEnded, Job, Precision, RunEnded, RunLeft, RunStarted, with_teachers
+from smallprint.jobs.placement import Workers
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run
 from smallprint.spec.ladder import Ladder, Rung
-from smallprint.sweep import SweepEvent, SweepStarted, Workers, sweep
+from smallprint.sweep import SweepEvent, SweepStarted, sweep
 from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.facts import read_ladder
 
@@ -44,12 +46,14 @@ def climb(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = 1,
+    precision: Precision = "float32",
 ) -> Generator[ClimbEvent, None, None]:
     """Train the rungs of a ladder with seeds 0 to `seeds` - 1 each, judge each, and report on the way.
 
     `rungs` names the rungs to train (default: all). Runs are stored under `runs`; what is stored is not trained again.
-    With `workers` (a number, or "auto" for one per core) that many trainings run side by side, each in a process of
-    its own; rungs then overlap, and each is judged when its last seed has ended. `smallprint.sweep.sweep` says more.
+    A rung that is taught brings its teacher along. With `workers` (a number, or "auto" for one per core) that many
+    trainings run side by side, each in a process of its own; rungs then overlap, and each is judged when its last seed
+    has ended. `smallprint.sweep.sweep` says more.
 
     Raises:
         LadderError: a ladder with faults, or a rung it does not have.
@@ -62,10 +66,11 @@ def climb(
     chosen = [rung for rung in ladder.rungs if rung in named or not named]
     dataset = dataset or load_dataset(ladder.data)
     ladder.check(dataset.facts)
-    jobs = [Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in range(seeds)]
-    to_come = {rung.name: seeds for rung in chosen}  # seeds that have not ended
+    jobs = with_teachers([Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in range(seeds)])
+    to_come = Counter(job.rung.name for job in jobs)  # seeds that have not ended
     ended: dict[str, list[Run]] = {}  # by rung; it is there from the rung's first event on
-    with closing(sweep(jobs, dataset, Path(runs), device=device, threads=threads, workers=workers)) as events:
+    swept = sweep(jobs, dataset, Path(runs), device=device, threads=threads, workers=workers, precision=precision)
+    with closing(swept) as events:
         for event in events:
             if isinstance(event, SweepStarted):
                 yield event
@@ -88,23 +93,27 @@ class Pace:
     An epoch's cost is taken as proportional to the network's multiply-adds.
     """
 
-    def __init__(self, ladder: Ladder, rungs: Sequence[Rung], seeds: int) -> None:
-        self._macs = {rung.name: max(1, ladder.trace(rung).macs) for rung in rungs}
-        self._left = {(rung.name, seed): rung.recipe.epochs for rung in rungs for seed in range(seeds)}  # epochs
-        self._all = sum(self._left.values())
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, int], int] = {}  # epochs, by rung and seed
+        self._macs: dict[str, int] = {}  # by rung
+        self._all = 1  # epochs
         self._running: set[tuple[str, int]] = set()
         self._workers = 1
         self._seconds = 0.0
         self._work = 0.0  # multiply-adds of the epochs those seconds went into
 
     def note(self, event: ClimbEvent) -> None:
-        """Take an event into account."""
+        """Take an event into account; the first is that of the start."""
         if isinstance(event, SweepStarted):
-            self._workers = event.workers
-            left = {(job.rung.name, job.seed) for job in event.left}
-            self._left = {run: epochs if run in left else 0 for run, epochs in self._left.items()}
+            left = {job.name for job in event.left}
+            # Seeds that are trained together share out their seconds: they add up as if one came after the other.
+            self._workers = 1 if event.placement.together else event.placement.at_once
+            self._left = {job.name: job.rung.recipe.epochs if job.name in left else 0 for job in event.jobs}
+            self._all = sum(job.rung.recipe.epochs for job in event.jobs)
+            rungs = {job.rung.name: job for job in event.jobs}
+            self._macs = {name: max(1, job.ladder.trace(job.rung).macs) for name, job in rungs.items()}
         elif isinstance(event, RunStarted | EpochEnded | RunEnded | RunLeft):
-            self._note(event, (event.job.rung.name, event.job.seed))
+            self._note(event, event.job.name)
 
     def _note(self, event: RunStarted | EpochEnded | RunEnded | RunLeft, run: tuple[str, int]) -> None:
         if isinstance(event, RunStarted):

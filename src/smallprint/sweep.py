@@ -1,4 +1,4 @@
-"""sweep(jobs): trainings, in this process or side by side; what is stored is not trained twice."""
+"""sweep(jobs): trainings, one by one, side by side or together; what is stored is not trained twice."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
+from smallprint.jobs.alone import train
 from smallprint.jobs.crew import side_by_side
-from smallprint.jobs.job import Backlog, Job, JobEvent, Terms, stored_whole, train
+from smallprint.jobs.job import Backlog, Job, JobEvent, Precision, Terms, stored_whole, with_teachers
+from smallprint.jobs.placement import Placement, Workers, place
+from smallprint.jobs.together import train_together
 from smallprint.training.data import Dataset
-
-Workers = int | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStarted:
     """What is stored has been looked through: so much is left to train."""
 
-    left: tuple[Job, ...]  # jobs whose runs are not stored whole
-    workers: int  # trainings that run side by side
+    jobs: tuple[Job, ...]  # all of them, with the teachers that they need
+    left: tuple[Job, ...]  # whose runs are not stored whole
+    placement: Placement
 
 
 SweepEvent = SweepStarted | JobEvent
@@ -35,49 +37,64 @@ def sweep(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = 1,
+    precision: Precision = "float32",
 ) -> Generator[SweepEvent, None, None]:
-    """Train jobs in their order, in this process or in `workers` processes at once; what happens, as it happens.
+    """Train jobs in their order, a teacher before its pupils; what happens, as it happens.
 
     Every finished epoch is stored before it is reported. A job whose run is stored is reused; one that was
     interrupted, or failed, goes on behind its last whole epoch. Nothing that happens to one run ends another:
     one that fails, or whose process dies, ends as `failed`; one that another process holds is tried again behind
-    all others, then left (`RunLeft`).
+    all others, then left (`RunLeft`); so is one whose folder is taken away, damaged or closed to us on the way.
 
-    Side by side, each training has one thread, or `threads`; alone, as many as its size needs, or `threads`.
-    "auto" is one process per core where more than one job is left. A script that asks for more than one begins
-    below `if __name__ == "__main__":`, as multiprocessing wants it: every process imports the script.
-
-    A run whose folder is taken away, damaged or closed to us on the way is left (`RunLeft`), the others go on.
+    On the processor, `workers` is how many trainings run side by side, each in a process of its own with one thread,
+    or `threads`; a single one runs in this process, with as many threads as its size needs. "auto" is one per core
+    where more than one job is left. A script that asks for more than one begins below `if __name__ == "__main__":`,
+    as multiprocessing wants it: every process imports the script. On a GPU, `workers` seeds of a rung at a time are
+    one computation; "auto" is as many as its memory takes. `device="auto"` chooses by a short timing (`place`).
 
     Raises:
         RunError: a run folder that is damaged, said before anything is trained; or no run can be stored any more: the
             disk is full, or the folder of them all cannot be written.
+        NotationError: a precision that the device does not have.
     """
+    jobs = with_teachers(jobs)
     left = tuple(job for job in jobs if not stored_whole(job, dataset.fingerprint, root))
-    wanted = workers if workers != "auto" else auto_workers(device, threads) if len(left) > 1 else 1
-    processes = max(1, min(wanted, len(left)))
-    yield SweepStarted(left=left, workers=processes)
-    if processes == 1:
-        yield from _alone(jobs, dataset, Terms(root=root, device=device, threads=threads, holder=os.getpid()))
-        return
-    terms = Terms(root=root, device=device, threads=threads or 1, holder=os.getpid())
-    with closing(side_by_side(jobs, dataset, terms, processes)) as events:
-        yield from events
-
-
-def auto_workers(device: str = "cpu", threads: int | None = None) -> int:
-    """Trainings that run side by side where nobody says how many: one per core, or per `threads` cores.
-
-    Trainings of one thread each share no step, so that none ever waits for another. A GPU is given one at a time.
-    """
-    from smallprint.training.machine import cores
-
-    return max(1, cores() // (threads or 1)) if device == "cpu" else 1
+    placement = place(left, dataset, device=device, threads=threads, workers=workers, precision=precision)
+    yield SweepStarted(jobs=jobs, left=left, placement=placement)
+    side = placement.at_once > 1 and not placement.together
+    terms = Terms(
+        root=root, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
+        precision=placement.precision,
+    )  # fmt: skip
+    if placement.together:
+        yield from _together(jobs, dataset, terms, placement.at_once)
+    elif side:
+        with closing(side_by_side(jobs, dataset, terms, placement.at_once)) as events:
+            yield from events
+    else:
+        yield from _alone(jobs, dataset, terms)
 
 
 def _alone(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
     backlog = Backlog(jobs)
     while backlog:
-        for event in train(backlog.take(), dataset, terms):
+        job = backlog.take()
+        assert job, "nothing is in training that could be waited for"
+        for event in train(job, dataset, terms):
             if not backlog.takes_back(event):
                 yield event
+
+
+def _together(jobs: Sequence[Job], dataset: Dataset, terms: Terms, most: int) -> Iterator[JobEvent]:
+    """Rung by rung, those that teach first, so many seeds at a time."""
+    again: list[Job] = []
+    order = sorted(jobs, key=lambda job: (job.teacher is not None, jobs.index(job)))
+    for attempt in (order, again):
+        for _, of_rung in groupby(list(attempt), lambda job: job.rung.name):
+            seeds = list(of_rung)
+            for first in range(0, len(seeds), most):
+                for event in train_together(seeds[first : first + most], dataset, terms):
+                    if attempt is order and getattr(event, "held", False):
+                        again.append(event.job)
+                    else:
+                        yield event

@@ -28,12 +28,12 @@ class Watch:
     its judgement.
     """
 
-    def __init__(self, ladder: Ladder, rungs: Sequence[Rung], seeds: int, console: Console) -> None:
+    def __init__(self, ladder: Ladder, rungs: Sequence[Rung], console: Console) -> None:
         self.ladder = ladder
         self.rungs = rungs
         self.console = console
         self.left_out: list[RunLeft] = []
-        self._pace = Pace(ladder, rungs, seeds)
+        self._pace = Pace()
         self._many = False  # trainings run side by side
         self._to_do: set[tuple[str, int]] = set()  # rung and seed of what is not trained yet
         self._to_train = 0  # how many they were
@@ -77,14 +77,14 @@ class Watch:
     def _keep_track(self, event: ClimbEvent) -> None:
         """Note which trainings run, and what is left of the climb."""
         if isinstance(event, SweepStarted):
-            self._many = event.workers > 1
-            self._to_do = {(job.rung.name, job.seed) for job in event.left}
+            self._many = event.placement.at_once > 1
+            self._to_do = {job.name for job in event.left}
             self._to_train = len(event.left)
         if isinstance(event, RungStarted | RungJudged | SweepStarted):
             return
         if isinstance(event, RunLeft):
             self.left_out.append(event)
-        run = (event.job.rung.name, event.job.seed)
+        run = event.job.name
         match event:
             case RunStarted(job=job, stored=stored):
                 self._running[run] = (job, stored)
@@ -96,8 +96,9 @@ class Watch:
 
     def _tell(self, event: ClimbEvent) -> None:
         match event:
-            case SweepStarted(left=left, workers=workers) if workers > 1:
-                self._line(f"{len(left)} trainings, {workers} at a time")
+            case SweepStarted(left=left, placement=placement) if placement.at_once > 1:
+                how = str(placement) if placement.together else f"{placement.at_once} at a time"
+                self._line(f"{len(left)} trainings, {how}")
             case RungStarted(rung=rung) if not self._many:
                 self._heading(rung)
             case RunSetAside(job=job, folder=folder):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kills import LADDER, Found, Stored, compare, reported, results
-from smallprint.jobs.job import Job, Terms, train
+from smallprint.jobs.alone import train
+from smallprint.jobs.job import Job, Terms
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.ladder import parse_ladder
@@ -72,7 +73,7 @@ def trained_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["seed-0/weights.safetensors", "seed-0/run.json", "seed-1/epochs.csv", "seed-1/resume.pt"]
+    "name", ["seed-0/weights.safetensors", "seed-0/run.json", "seed-1/epochs.csv", "seed-1/resume.npz"]
 )
 def test_half_a_file_is_a_damaged_folder(climbed: Path, name: str) -> None:
     (fault,) = found(climbed, lambda rung: cut(rung / name)).damaged
@@ -80,7 +81,7 @@ def test_half_a_file_is_a_damaged_folder(climbed: Path, name: str) -> None:
 
 
 def test_a_checkpoint_that_is_behind_its_table_is_damage(climbed: Path) -> None:
-    (fault,) = found(climbed, lambda rung: (rung / "seed-1" / "resume.pt").unlink()).damaged
+    (fault,) = found(climbed, lambda rung: (rung / "seed-1" / "resume.npz").unlink()).damaged
     assert fault.endswith("seed-1: 0 epochs in its checkpoint, 2 in its table")
 
 

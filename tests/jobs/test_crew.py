@@ -17,8 +17,9 @@ from textwrap import dedent
 
 import pytest
 
+from smallprint.jobs.alone import train
 from smallprint.jobs.crew import side_by_side
-from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms, train
+from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
@@ -278,7 +279,7 @@ def test_a_folder_that_is_closed_on_the_way_leaves_its_run_and_the_others_are_tr
         assert done.stderr == ""
         advice = "what is stored stays as it is; put that right and start again"
         assert done.stdout.splitlines() == [
-            f"0 runs/tiny/base/seed-0/resume.pt: cannot be written: Permission denied; {advice}",
+            f"0 runs/tiny/base/seed-0/resume.npz: cannot be written: Permission denied; {advice}",
             "1 finished ",
             "2 finished ",
         ]

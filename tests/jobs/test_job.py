@@ -1,341 +1,14 @@
-"""One training in its folder: stored, reused, resumed, failed, held."""
+"""Which jobs there are to do, and in which order."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-
-import pytest
-
-import smallprint
 from smallprint.jobs.job import (
     Backlog,
-    EpochEnded,
     Job,
-    RunEnded,
     RunLeft,
-    RunSetAside,
-    RunStarted,
-    Terms,
-    give_up,
-    stored_whole,
-    train,
+    with_teachers,
 )
-from smallprint.results.runs import read_run
-from smallprint.results.writer import RunWriter
-from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder
-from smallprint.training import machine
-from smallprint.training.data import Dataset
-from smallprint.training.trainer import Trainer
-
-
-@pytest.fixture
-def job(tiny: Ladder) -> Job:
-    return Job(ladder=tiny, rung=tiny.rungs[0], seed=0)
-
-
-@pytest.fixture
-def terms(tmp_path: Path) -> Terms:
-    return Terms(root=tmp_path, device="cpu", threads=1, holder=os.getpid())
-
-
-def trained(job: Job, digits: Dataset, terms: Terms) -> RunEnded:
-    *_, ended = train(job, digits, terms)
-    assert isinstance(ended, RunEnded)
-    return ended
-
-
-def interrupted(job: Job, digits: Dataset, terms: Terms) -> EpochEnded:
-    """Train one epoch and go."""
-    events = train(job, digits, terms)
-    first = next(event for event in events if isinstance(event, EpochEnded))
-    events.close()  # type: ignore[attr-defined]
-    return first
-
-
-def test_every_epoch_is_stored_before_it_is_reported(job: Job, digits: Dataset, terms: Terms) -> None:
-    for event in train(job, digits, terms):
-        if isinstance(event, EpochEnded):
-            stored = read_run(job.folder(terms.root))
-            assert stored.epochs[-1] == event.epoch
-            assert stored.status == "training"
-    assert read_run(job.folder(terms.root)).status == "finished"
-
-
-def test_a_run_says_where_it_was_trained(job: Job, digits: Dataset, terms: Terms) -> None:
-    run = trained(job, digits, terms).run
-    assert run == read_run(job.folder(terms.root))
-    assert run.data == digits.fingerprint
-    assert run.identity == job.ladder.identity(job.rung)
-    assert run.hash == job.hash(digits.fingerprint)
-    environment = run.environment
-    assert (environment.smallprint, environment.device, environment.threads) == (smallprint.__version__, "cpu", 1)
-
-
-def test_without_a_number_of_threads_the_run_says_how_many_the_training_chose(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    run = trained(job, digits, replace(terms, threads=None)).run
-    assert run.environment.threads in {1, machine.cores()}
-    assert [replace(epoch, seconds=0.0) for epoch in run.epochs] == [
-        replace(epoch, seconds=0.0)
-        for epoch in trained(job, digits, replace(terms, root=terms.root / "other")).run.epochs
-    ]
-
-
-def test_a_run_that_is_stored_whole_is_reused_though_its_folder_is_held(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    assert stored_whole(job, digits.fingerprint, terms.root) is None
-    first = trained(job, digits, terms)
-    assert stored_whole(job, digits.fingerprint, terms.root) == first.run
-    assert stored_whole(job, "0" * 64, terms.root) is None
-    with RunWriter(job.folder(terms.root)):
-        assert list(train(job, digits, terms)) == [RunEnded(job=job, run=first.run, reused=True)]
-
-
-def test_other_data_sets_a_run_aside_though_network_and_recipe_are_the_same(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    trained(job, digits, terms)
-    fewer = replace(
-        digits, train_images_NCHW=digits.train_images_NCHW[:700], train_labels_N=digits.train_labels_N[:700]
-    )
-    aside, begun, *_, ended = train(job, fewer, terms)
-    assert isinstance(aside, RunSetAside)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(ended, RunEnded)
-    assert begun.stored == ()
-    assert [epoch.train_total for epoch in ended.run.epochs] == [700, 700]
-    assert read_run(aside.folder).data == digits.fingerprint
-
-
-def test_a_checkpoint_that_is_missing_starts_the_run_anew(job: Job, digits: Dataset, terms: Terms) -> None:
-    first = interrupted(job, digits, terms)
-    (job.folder(terms.root) / "resume.pt").unlink()
-    begun, again, *_ = train(job, digits, terms)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(again, EpochEnded)
-    assert begun.stored == ()
-    assert replace(again.epoch, seconds=0.0) == replace(first.epoch, seconds=0.0)
-
-
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(job: Job, digits: Dataset, terms: Terms) -> None:
-    interrupted(job, digits, terms)
-    path = job.folder(terms.root) / "resume.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    epochs = (path.parent / "epochs.csv").read_bytes()
-    assert list(train(job, digits, terms)) == [
-        RunLeft(
-            job=job,
-            reason=f"{path}: damaged, or of another network; remove it and climb again: "
-            "that run is trained from its first epoch",
-            held=False,
-        )
-    ]
-    assert (path.parent / "epochs.csv").read_bytes() == epochs
-    assert read_run(path.parent).status == "training"
-
-
-def test_a_run_that_cannot_even_begin_again_keeps_its_epochs(job: Job, digits: Dataset, terms: Terms) -> None:
-    first = interrupted(job, digits, terms)
-    failed = trained(job, digits, replace(terms, device="vulkan")).run  # which torch is not built for
-    assert (failed.status, failed.epochs) == ("failed", (first.epoch,))
-    assert failed.reason
-    begun, *_, ended = train(job, digits, terms)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(ended, RunEnded)
-    assert (len(begun.stored), ended.run.status, ended.run.reason) == (1, "finished", "")
-
-
-def test_a_mistake_of_ours_fails_the_run_and_says_where_it_was_made(
-    job: Job, digits: Dataset, terms: Terms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def mistaken(_: Trainer) -> Iterator[None]:
-        raise KeyError("no such thing")
-
-    monkeypatch.setattr(Trainer, "__iter__", mistaken)
-    run = trained(job, digits, terms).run
-    assert run.status == "failed"
-    assert run.reason.startswith("KeyError: 'no such thing' (test_job.py, line ")
-
-
-def test_what_a_killed_process_was_about_to_write_is_swept_away(job: Job, digits: Dataset, terms: Terms) -> None:
-    interrupted(job, digits, terms)
-    (job.folder(terms.root) / ".resume.pt.x1y2z3").write_bytes(b"half a checkpoint")
-    trained(job, digits, terms)
-    names = {path.name for path in job.folder(terms.root).iterdir()}
-    assert names == {"answers.safetensors", "epochs.csv", "run.json", "rung.toml", "weights.safetensors"}
-
-
-# What each epoch was trained with
-
-
-def test_a_run_that_goes_on_says_what_each_of_its_epochs_was_trained_with(
-    long: Ladder, digits: Dataset, terms: Terms
-) -> None:
-    job = Job(ladder=long, rung=long.rungs[0], seed=0)
-    interrupted(job, digits, terms)
-    events = train(job, digits, replace(terms, threads=2))
-    told = [next(event for event in events if isinstance(event, EpochEnded)) for _ in range(2)]
-    assert [event.epoch.epoch for event in told] == [2, 3]
-    events.close()  # type: ignore[attr-defined]
-    stored = read_run(job.folder(terms.root))
-    assert [(stretch.until, stretch.environment.threads) for stretch in stored.earlier] == [(1, 1)]
-    assert stored.environment.threads == 2
-    interrupted(job, digits, replace(terms, threads=2))
-    assert read_run(job.folder(terms.root)).earlier == stored.earlier
-    run = trained(job, digits, terms).run
-    assert [(stretch.until, stretch.environment.threads) for stretch in run.earlier] == [(1, 1), (4, 2)]
-    assert run == read_run(job.folder(terms.root))
-
-
-def test_an_epoch_that_was_stored_and_not_told_belongs_to_the_process_that_trained_it(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    """Killed behind the checkpoint of the first epoch that a second process trained."""
-    interrupted(job, digits, terms)
-    folder = job.folder(terms.root)
-    other = replace(terms, threads=2)
-    events = train(job, digits, other)
-    assert isinstance(next(iter(events)), RunStarted)
-    begun = {name: (folder / name).read_bytes() for name in ("run.json", "epochs.csv")}
-    next(event for event in events if isinstance(event, EpochEnded))
-    events.close()  # type: ignore[attr-defined]
-    for name, content in begun.items():
-        (folder / name).write_bytes(content)
-    run = trained(job, digits, terms).run  # trains nothing more
-    assert [epoch.epoch for epoch in run.epochs] == [1, 2]
-    assert [(stretch.until, stretch.environment.threads) for stretch in run.earlier] == [(1, 1), (2, 2)]
-
-
-def test_an_epoch_that_only_the_checkpoint_has_is_not_trained_again(job: Job, digits: Dataset, terms: Terms) -> None:
-    """Killed behind the very first checkpoint: the table is still empty."""
-    begun = train(job, digits, terms)
-    assert isinstance(next(iter(begun)), RunStarted)
-    folder = job.folder(terms.root)
-    table = (folder / "epochs.csv").read_bytes()
-    first = next(event for event in begun if isinstance(event, EpochEnded))
-    begun.close()  # type: ignore[attr-defined]
-    (folder / "epochs.csv").write_bytes(table)
-    again, *rest = train(job, digits, terms)
-    assert isinstance(again, RunStarted)
-    assert again.stored == (first.epoch,)
-    assert [event.epoch.epoch for event in rest if isinstance(event, EpochEnded)] == [2]
-
-
-def test_a_run_that_cannot_go_on_keeps_what_its_epochs_were_trained_with(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    interrupted(job, digits, terms)
-    before = read_run(job.folder(terms.root)).environment
-    failed = trained(job, digits, replace(terms, device="vulkan", threads=2)).run
-    assert (failed.status, failed.environment, failed.earlier) == ("failed", before, ())
-    run = trained(job, digits, terms).run
-    assert (run.status, run.environment, run.earlier) == ("finished", before, ())
-
-
-# A clock that is set back
-
-
-def test_a_clock_that_runs_backwards_changes_nothing(
-    job: Job, digits: Dataset, terms: Terms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steady = trained(job, digits, replace(terms, root=terms.root / "steady")).run
-    hours = iter(range(10**6, 0, -1))
-    monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
-    monkeypatch.setattr(time, "time_ns", lambda: 3600 * 10**9 * next(hours))
-    first = interrupted(job, digits, terms)
-    os.utime(job.folder(terms.root) / "resume.pt", (0, 0))
-    begun, *_, ended = train(job, digits, terms)
-    assert isinstance(begun, RunStarted)
-    assert isinstance(ended, RunEnded)
-    assert begun.stored == (first.epoch,)
-    assert all(0 < epoch.seconds < 60 for epoch in ended.run.epochs)
-    assert [replace(epoch, seconds=0.0) for epoch in ended.run.epochs] == [
-        replace(epoch, seconds=0.0) for epoch in steady.epochs
-    ]
-
-
-# A folder that is taken away, or closed
-
-
-def test_a_folder_that_is_taken_away_leaves_its_run_and_is_made_anew_at_the_next_start_only(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    folder = job.folder(terms.root)
-    for event in train(job, digits, terms):
-        last = event
-        if isinstance(event, EpochEnded):
-            shutil.rmtree(folder)
-    reason = f"{folder}: was taken away while it was written; start again to train that run"
-    assert last == RunLeft(job=job, reason=reason, held=False)
-    assert not folder.exists()
-    assert trained(job, digits, terms).run.status == "finished"
-
-
-def test_what_is_wrong_with_one_folder_leaves_its_run_and_what_is_wrong_with_all_is_an_error(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    folder = job.folder(terms.root)
-    folder.parent.mkdir(parents=True)
-    folder.write_text("a file where a folder should be")
-    advice = "what is stored stays as it is; put that right and start again"
-    (left,) = train(job, digits, terms)
-    assert left == RunLeft(job=job, reason=f"{folder}: cannot be written: File exists; {advice}", held=False)
-    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
-    shutil.rmtree(terms.root / "tiny")
-    (terms.root / "tiny").write_text("a file where all folders should be")
-    for events in (train(job, digits, terms), give_up(job, digits.fingerprint, terms, "gone")):
-        with pytest.raises(RunError, match="cannot be written: Not a directory"):
-            list(events)
-
-
-def test_a_run_that_is_damaged_on_the_way_is_left_and_stays_as_it_is(job: Job, digits: Dataset, terms: Terms) -> None:
-    trained(job, digits, terms)
-    path = job.folder(terms.root) / "run.json"
-    path.write_text("{")
-    (left,) = train(job, digits, terms)
-    assert isinstance(left, RunLeft)
-    assert left.reason.startswith(f"{path}: damaged; ")
-    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
-    assert path.read_text() == "{"
-
-
-# Held by another process
-
-HOLD = """
-import sys
-from pathlib import Path
-from smallprint.results.writer import RunWriter
-with RunWriter(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_folder_that_another_process_holds_is_left_and_taken_over_when_that_is_killed(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    folder = job.folder(terms.root)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout
-        assert other.stdout.readline() == "held\n"
-        reason = f"{folder}: held by process {other.pid}; start again when it has ended, or choose another --runs"
-        left = RunLeft(job=job, reason=reason, held=True, holder=other.pid)
-        assert list(train(job, digits, terms)) == [left]
-        assert list(give_up(job, digits.fingerprint, terms, "gone")) == [left]
-        other.kill()
-    assert trained(job, digits, terms).run.status == "finished"
+from smallprint.spec.ladder import Ladder, parse_ladder
 
 
 def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladder) -> None:
@@ -355,42 +28,28 @@ def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladd
 # In place of a process that is no more
 
 
-def test_a_run_that_is_given_up_keeps_its_epochs_and_goes_on_from_them(job: Job, digits: Dataset, terms: Terms) -> None:
-    first = interrupted(job, digits, terms)
-    (ended,) = give_up(job, digits.fingerprint, terms, "its process was ended by SIGKILL")
-    assert isinstance(ended, RunEnded)
-    assert (ended.run.status, ended.run.epochs) == ("failed", (first.epoch,))
-    assert read_run(job.folder(terms.root)) == ended.run
-    begun, *_ = events = list(train(job, digits, terms))
-    assert isinstance(begun, RunStarted)
-    assert begun.stored == (first.epoch,)
-    assert [event.epoch.epoch for event in events if isinstance(event, EpochEnded)] == [2]
+def _taught(tiny_text: str, loss: str) -> Ladder:
+    network = '\n[[rung]]\nname = "taught"\nnetwork = "conv3-4 gap conv1-10"\n'
+    return parse_ladder(f'{tiny_text}{network}[rung.recipe]\nloss = "{loss}"\n', name="tiny")
 
 
-def test_a_run_that_was_complete_when_its_process_went_is_not_given_up(job: Job, digits: Dataset, terms: Terms) -> None:
-    run = trained(job, digits, terms).run
-    assert list(give_up(job, digits.fingerprint, terms, "gone")) == [RunEnded(job=job, run=run, reused=False)]
+def test_a_pupil_brings_its_teacher_along_and_waits_for_it(tiny_text: str) -> None:
+    ladder = _taught(tiny_text, "distilled base")
+    base, taught = ladder.rung("base"), ladder.rung("taught")
+    pupils = [Job(ladder=ladder, rung=taught, seed=seed) for seed in (1, 2)]
+    jobs = with_teachers(pupils)
+    teacher = Job(ladder=ladder, rung=base, seed=0)
+    assert jobs == (teacher, *pupils)
+    assert with_teachers([*pupils, teacher]) == (*pupils, teacher)
+    backlog = Backlog([*pupils, teacher])
+    assert backlog.take() == teacher
+    assert backlog.take() is None
+    backlog.takes_back(RunLeft(job=teacher, reason="gone", held=False))
+    assert [backlog.take(), backlog.take()] == pupils
+    assert not backlog
 
 
-def test_a_run_that_was_never_begun_has_its_reason_on_record_and_sets_an_earlier_one_aside(
-    job: Job, digits: Dataset, terms: Terms
-) -> None:
-    trained(job, digits, terms)
-    other = replace(job, rung=job.ladder.rungs[1])
-    other = replace(other, rung=replace(other.rung, name="base"))
-    other = replace(other, ladder=replace(job.ladder, rungs=(other.rung,)))
-    aside, ended = give_up(other, digits.fingerprint, terms, "its process ended with status 1 before the run did")
-    assert isinstance(aside, RunSetAside)
-    assert isinstance(ended, RunEnded)
-    stored = read_run(job.folder(terms.root))
-    assert (stored.status, stored.reason, stored.epochs) == ("failed", ended.run.reason, ())
-    assert stored.hash == other.hash(digits.fingerprint)
-    assert stored.environment.torch.split("+")[0] == read_run(aside.folder).environment.torch.split("+")[0]
-    assert trained(other, digits, terms).run.status == "finished"
-
-
-def test_a_folder_that_cannot_be_written_is_an_error(job: Job, digits: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    terms = Terms(root=tmp_path / "file", device="cpu", threads=1, holder=1)
-    with pytest.raises(RunError, match="cannot be written: Not a directory"):
-        list(train(job, digits, terms))
+def test_every_seed_may_have_its_own_teacher(tiny_text: str) -> None:
+    ladder = _taught(tiny_text, "distilled base each")
+    jobs = with_teachers([Job(ladder=ladder, rung=ladder.rung("taught"), seed=seed) for seed in (1, 2)])
+    assert [job.name for job in jobs] == [("base", 1), ("taught", 1), ("base", 2), ("taught", 2)]

@@ -35,7 +35,7 @@ def test_a_finished_run_keeps_its_weights_and_answers_and_drops_its_checkpoint(s
     answers = stored.answers()
     assert answers is not None
     assert answers["confidence"].tolist() == [0.5, 1.0]
-    assert not (folder / "resume.pt").exists()
+    assert not (folder / "resume.npz").exists()
     assert (folder / "rung.toml").read_text(encoding="utf-8") == "title = 'x'\n"
     assert stored.ended
     assert stored.best_test == pytest.approx(99.25)
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_grow_leaves_the_folder_as_it_was(stored: Run) -> Non
     with python(FULL, str(folder)) as other:
         said, _ = other.communicate(timeout=60)
     advice = "cannot be written: File too large; what is stored stays as it is; put that right and start again"
-    assert said.splitlines() == [f"{folder / name}: {advice}" for name in ("epochs.csv", "resume.pt")]
+    assert said.splitlines() == [f"{folder / name}: {advice}" for name in ("epochs.csv", "resume.npz")]
     assert files(folder) == before
     assert read_run(folder) == stored
 

@@ -9,7 +9,8 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import wait
 from time import monotonic
 
-from smallprint.jobs.job import Backlog, Job, JobEvent, RunEnded, RunLeft, Terms, give_up, stored_whole
+from smallprint.jobs.job import Backlog, Job, JobEvent, RunEnded, RunLeft, Terms, stored_whole
+from smallprint.jobs.keeping import give_up
 from smallprint.jobs.shared import SharedDataset
 from smallprint.jobs.worker import Message, Trouble, work
 from smallprint.spec.errors import RunError
@@ -34,10 +35,14 @@ def side_by_side(jobs: Sequence[Job], dataset: Dataset, terms: Terms, workers: i
         while backlog or crew.busy:
             while backlog and crew.has_room:
                 job, whole = backlog.take(), None
+                if job is None:
+                    break
                 with suppress(RunError):  # a damaged folder: the worker says so
                     whole = stored_whole(job, dataset.fingerprint, terms.root)
                 if whole:
-                    yield RunEnded(job=job, run=whole, reused=True)
+                    reused = RunEnded(job=job, run=whole, reused=True)
+                    backlog.takes_back(reused)
+                    yield reused
                 elif not crew.start(job):
                     backlog.put_back(job)
             for event in crew.hear():

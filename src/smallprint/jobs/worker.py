@@ -9,7 +9,9 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
 
-from smallprint.jobs.job import Job, JobEvent, Terms, reason_of, train
+from smallprint.jobs.alone import train
+from smallprint.jobs.job import Job, JobEvent, Terms
+from smallprint.jobs.keeping import reason_of
 from smallprint.jobs.shared import SharedDataset
 from smallprint.spec.errors import RunError
 

@@ -72,7 +72,8 @@ class Environment:
     platform: str  # operating system and processor
     device: str  # cpu, or the GPU's name
     threads: int  # of the training process
-    way: str = field(default="")  # how steps were computed: native or pytorch; empty in older runs
+    way: str = field(default="")  # how steps were computed: native, pytorch or stack; empty in older runs
+    precision: str = field(default="float32")  # of products
     commit: str = field(default="")  # of the working folder, if it is a git checkout
 
 

@@ -118,7 +118,7 @@ class RunWriter(AbstractContextManager["RunWriter"]):
             for file in self.folder.glob(".*.*.*"):  # what a killed process was about to write
                 file.unlink(missing_ok=True)
             if not self.stored():
-                (self.folder / "resume.pt").unlink(missing_ok=True)  # of a run that is gone
+                (self.folder / "resume.npz").unlink(missing_ok=True)  # of a run that is gone
         self._write("rung.toml", rung_text.encode())
         self.keep(run)
 
@@ -129,11 +129,11 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def checkpoint(self, state: bytes) -> None:
         """Keep what training needs to go on after the last whole epoch."""
-        self._write("resume.pt", state)
+        self._write("resume.npz", state)
 
     def stored_checkpoint(self) -> bytes | None:
         """What `checkpoint` kept."""
-        path = self.folder / "resume.pt"
+        path = self.folder / "resume.npz"
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -149,7 +149,7 @@ class RunWriter(AbstractContextManager["RunWriter"]):
         self._write("answers.safetensors", save_tensors(dict(answers)))
         self.keep(run)
         with changing(self.folder):
-            (self.folder / "resume.pt").unlink(missing_ok=True)
+            (self.folder / "resume.npz").unlink(missing_ok=True)
 
     def _write(self, name: str, content: bytes) -> None:
         self._check()

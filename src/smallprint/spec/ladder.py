@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -99,6 +99,12 @@ class Ladder:
         if name not in names:
             raise LadderError(f"{self.name} has no rung {name!r}; it has {listing(names)}" + nearest(name, names))
         return self.rungs[names.index(name)]
+
+    def with_teachers(self, rungs: Iterable[Rung]) -> tuple[Rung, ...]:
+        """Rungs and those that teach them, in the ladder's order."""
+        named = list(rungs)
+        taught_by = [teacher for rung in named if (teacher := self.teacher(rung))]
+        return tuple(rung for rung in self.rungs if rung in named or rung in taught_by)
 
     def only(self, rung: Rung) -> str:
         """One rung, its teacher before it, as a whole ladder file, everything resolved: what a run folder keeps."""

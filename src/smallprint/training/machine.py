@@ -21,6 +21,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpu() -> bool:
+    """Whether the driver of an NVIDIA GPU finds one; asks the driver, since importing torch takes seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
+def free_memory(device: str) -> int:
+    """Bytes of a GPU that nobody uses; without one, of this machine."""
+    if device == "cpu":
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def threads_for(work: int) -> int:
     """Threads for a step of `work` multiply-adds: all cores, or one where sharing would cost more than it saves."""
     return cores() if work >= _WORTH_SHARING else 1

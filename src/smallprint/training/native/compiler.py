@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -59,6 +60,11 @@ class Compiler:
         return Compiler(
             command=command, flags=flags if "__clang__" in macros else (*flags, "-fno-tree-pre"), macros=macros
         )
+
+    def __str__(self) -> str:
+        """As in: /usr/bin/cc 12.2.0."""
+        found = re.search(r'#define __VERSION__ "([^"]*)"', self.macros)
+        return " ".join([*self.command, *([found[1]] if found else [])])
 
     @property
     def registers(self) -> int:

@@ -1,0 +1,105 @@
+"""Placement: where jobs are trained and how many at once, found by a short timing where there is a choice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from smallprint.jobs.job import Job, Precision
+from smallprint.spec.errors import NotationError
+from smallprint.training.data import Dataset
+
+Workers = int | Literal["auto"]
+_MEMORY = 0.6  # share of a GPU's free memory that a computation may plan to take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where jobs are trained, and how many at once."""
+
+    device: str  # cpu, cuda or cuda:N
+    at_once: int  # trainings
+    together: bool = field(default=False)  # as one computation; else each in a process of its own
+    precision: Precision = field(default="float32")  # of products
+    why: str = field(default="")
+
+    def __str__(self) -> str:
+        """As in: 2 at a time on cpu (no GPU is here; one per core)."""
+        how = "together" if self.together else "at a time"
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.at_once} {how} on {self.device}{why}"
+
+
+def place(
+    jobs: Sequence[Job],
+    dataset: Dataset,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: Workers = "auto",
+    precision: Precision = "float32",
+) -> Placement:
+    """Choose for jobs that are left to train.
+
+    On the processor, trainings of one thread each share no step, so that none waits for another: one per core, or per
+    `threads` cores. On a GPU, the seeds of a rung are one computation, as large as its memory allows or as `workers`
+    says. "auto" takes the GPU where there is one and a short timing of the rung with the most jobs finds it faster.
+
+    Raises:
+        NotationError: a precision that the device does not have.
+    """
+    from smallprint.training import machine
+
+    if device.startswith("cuda"):
+        return _on_gpu(jobs, dataset, device, workers, precision)
+    reasons = []
+    if device == "auto" and not machine.gpu():
+        reasons.append("no GPU is here")
+    elif device == "auto" and jobs:
+        there, cores = _on_gpu(jobs, dataset, "cuda", workers, precision), machine.cores()
+        here, beyond = _seconds_per_step(jobs, dataset, there, cores)
+        if beyond < here:
+            return replace(there, why=f"{here / beyond:.1f} times as fast as {cores} cores")
+        reasons.append(f"{beyond / here:.1f} times as fast as the GPU")
+    if precision == "bfloat16":
+        raise NotationError("--precision bfloat16 needs a GPU; on the processor training is float32")
+    most = max(1, machine.cores() // (threads or 1)) if workers == "auto" else workers
+    at_once = max(1, min(most, len(jobs)))
+    if workers == "auto" and at_once > 1:
+        reasons.append(f"{threads} threads each" if threads and threads > 1 else "one per core")
+    return Placement(device="cpu", at_once=at_once, why="; ".join(reasons))
+
+
+def _on_gpu(jobs: Sequence[Job], dataset: Dataset, device: str, workers: Workers, precision: Precision) -> Placement:
+    from smallprint.training import machine
+    from smallprint.training.stack import bytes_needed
+
+    at_once = len(jobs) if workers == "auto" else workers
+    if workers == "auto" and jobs:
+        job, _ = _largest(jobs)
+        trace, recipe = job.ladder.trace(job.rung), job.rung.recipe
+        images, value = len(dataset.train_labels_N), 2 if precision == "bfloat16" else 4
+        one = bytes_needed(trace, recipe.batch, 1, images=images, value=value)
+        at_once = int(_MEMORY * machine.free_memory(device)) // one
+    at_once = max(1, min(at_once, len(jobs)))
+    return Placement(device=device, at_once=at_once, together=True, precision=precision)
+
+
+def _largest(jobs: Sequence[Job]) -> tuple[Job, int]:
+    """A job of the rung with the most jobs, and how many those are."""
+    counts = Counter(job.rung.name for job in jobs)
+    name, count = counts.most_common(1)[0]
+    return next(job for job in jobs if job.rung.name == name), count
+
+
+def _seconds_per_step(jobs: Sequence[Job], dataset: Dataset, there: Placement, cores: int) -> tuple[float, float]:
+    """Of one training, with all cores busy, and with all of the GPU busy."""
+    from smallprint.training.timing import step_alone, step_together
+
+    job, count = _largest(jobs)
+    trace, recipe = job.ladder.trace(job.rung), job.rung.recipe
+    together = min(count, there.at_once)
+    beyond = step_together(trace, [recipe] * together, dataset, there.device, there.precision) / together
+    return step_alone(trace, recipe, dataset) / min(cores, len(jobs)), beyond

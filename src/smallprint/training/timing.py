@@ -1,0 +1,58 @@
+"""How long a step takes here, found by taking some: on one core, or for many seeds at once on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+
+from smallprint.spec.recipe import CrossEntropy, Distilled, Recipe
+from smallprint.spec.trace import Trace
+from smallprint.training.data import Dataset
+from smallprint.training.trainer import Trainer
+
+_STEPS = 8  # that are timed
+
+
+def step_alone(trace: Trace, recipe: Recipe, dataset: Dataset) -> float:
+    """Seconds of a step on one core."""
+    few, plain = _few(dataset, recipe), _plain(recipe)
+    epochs = iter(Trainer(trace, plain, few, seed=0, threads=1))
+    next(epochs)  # which makes everything ready
+    return next(epochs).seconds / _STEPS
+
+
+def step_together(
+    trace: Trace, recipes: Sequence[Recipe], dataset: Dataset, device: str, precision: str = "float32"
+) -> float:
+    """Seconds of a step for as many seeds at once as there are recipes."""
+    from smallprint.training.stack import Stack
+
+    few = _few(dataset, recipes[0])
+    stack = Stack(
+        trace, [_plain(recipe) for recipe in recipes], few, range(len(recipes)), device=device,
+        precision="bfloat16" if precision == "bfloat16" else "float32",
+    )  # fmt: skip
+    epochs = iter(stack)
+    next(epochs)
+    started = perf_counter()
+    next(epochs)
+    return (perf_counter() - started) / _STEPS
+
+
+def _few(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Images of so many whole batches, and a single one to test."""
+    batch = min(recipe.batch, len(dataset.train_labels_N) // _STEPS or 1)
+    return replace(
+        dataset,
+        train_images_NCHW=dataset.train_images_NCHW[: batch * _STEPS],
+        train_labels_N=dataset.train_labels_N[: batch * _STEPS],
+        test_images_NCHW=dataset.test_images_NCHW[:1],
+        test_labels_N=dataset.test_labels_N[:1],
+    )
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """The same steps, without a teacher and for as long as it takes."""
+    loss = CrossEntropy(smoothing=recipe.loss.smoothing) if isinstance(recipe.loss, Distilled) else recipe.loss
+    return replace(recipe, loss=loss, epochs=2)
