@@ -51,8 +51,9 @@ def test_an_input_shape_is_three_sides() -> None:
 
 def test_a_device_is_one_that_can_train() -> None:
     check_device("cpu")
+    check_device("auto")
     for wrong in ("tpu", "cuda:", "cuda:x", "CPU", ""):
-        with pytest.raises(NotationError, match="--device is cpu, cuda or cuda:N"):
+        with pytest.raises(NotationError, match="--device is auto, cpu, cuda or cuda:N"):
             check_device(wrong)
 
 

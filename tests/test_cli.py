@@ -189,7 +189,7 @@ def bad(tmp_path: Path, tiny_text: str) -> None:
         ),
         ("climb tiny.toml --workers 0", "--workers is auto or a number from 1 to 1024, not '0'"),
         ("climb tiny.toml --workers many", "--workers is auto or a number from 1 to 1024, not 'many'"),
-        ("climb tiny.toml --device tpu", "--device is cpu, cuda or cuda:N, not 'tpu'"),
+        ("climb tiny.toml --device tpu", "--device is auto, cpu, cuda or cuda:N, not 'tpu'"),
         (
             "data nonsense",
             f"no data set is called 'nonsense', and 'nonsense' is no folder or file; known: {', '.join(DATASETS)}",
@@ -481,9 +481,11 @@ def test_doctor_gives_what_it_finds_as_json(say: Say) -> None:
     assert said["ladders"] == list(smallprint.shipped())
     told = say("doctor").out
     assert "'smallprint data mnist' fetches it" in told
-    assert f"     workers: {said['workers']}\n" in told
-    count, _, why = said["workers"].partition(" ")
-    assert (int(count), why[:6]) == (said["cores"], "(auto:")
+    assert f"   trainings: {said['trainings']}\n" in told
+    if not said["gpu"]:
+        per = "; one per core" if said["cores"] > 1 else ""
+        assert said["trainings"] == f"{said['cores']} at a time on cpu (no GPU is here{per})"
+    assert said["step"].startswith("native, compiled by /") or "many times slower" in said["step"]
 
 
 def test_climb_prints_one_json_document_and_its_progress_elsewhere(say: Say, tmp_path: Path) -> None:

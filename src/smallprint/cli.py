@@ -380,7 +380,7 @@ def ladders(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
-    """Say what smallprint finds on this machine, and how it would train on it.
+    """Say what smallprint finds here, and how it would train.
 
     Versions, processors, compiler, GPU, data sets, shipped ladders.
     """
@@ -395,7 +395,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         "smallprint": __version__,
         **machine.describe(),
         "step": _step_here(),
-        "64 seeds": _placement_of(64),
+        "trainings": _placement_of(64),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "mnist": str(place) if (place := find_dataset("mnist", data)) else None,
         "cache": str(cache_folder()),

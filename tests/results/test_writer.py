@@ -158,7 +158,7 @@ def test_a_full_disk_is_reported_and_the_folder_reads_as_before(tmp_path: Path, 
             writer.begin(run, "")
             before = files(writer.folder)
             with pytest.raises(
-                RunError, match=r"resume\.pt: cannot be written: No space left on device; what is stored"
+                RunError, match=r"resume\.npz: cannot be written: No space left on device; what is stored"
             ):
                 writer.checkpoint(bytes(100_000))
             assert files(writer.folder) == before
