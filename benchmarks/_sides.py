@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks._course import BATCH, course_network
 from benchmarks._turns import Work
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
 from smallprint.training.augment import augment

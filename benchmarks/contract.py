@@ -28,7 +28,8 @@ from benchmarks._sides import first_images
 from benchmarks._turns import Side, Work, ratio
 from smallprint.results.runs import Run, read_runs
 from smallprint.spec.errors import SmallprintError
-from smallprint.spec.ladder import Ladder, Rung, read_ladder
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.training import machine
 from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.model import build

@@ -30,7 +30,8 @@ from smallprint.results.record import read_record
 from smallprint.results.runs import read_runs
 from smallprint.results.verdict import judge
 from smallprint.spec.errors import SmallprintError
-from smallprint.spec.ladder import Ladder, Rung, read_ladder, shipped
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder, shipped
 
 RECORDS = Path(__file__).parent.parent / "records"
 LIMITS = {"native_warm": 0.2, "native_cold": 15.0}  # seconds that making the step may take

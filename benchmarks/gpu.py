@@ -25,7 +25,7 @@ import torch
 from scipy.stats import mannwhitneyu, ttest_ind
 
 from benchmarks._document import Benchmark
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
 from smallprint.training import machine

@@ -32,7 +32,8 @@ from smallprint.climb import climb
 from smallprint.results.assessment import assess_stored
 from smallprint.results.runs import read_runs
 from smallprint.spec.dataset import DATASETS
-from smallprint.spec.ladder import Ladder, read_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace, trace

@@ -36,7 +36,7 @@ from benchmarks._command import started, whole
 from benchmarks._document import Benchmark
 from smallprint.results.runs import Epoch, Run, read_tensors, stored_run
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import parse_ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.checkpoint import unpack
 from smallprint.training.native.plan import plan
 

@@ -22,7 +22,8 @@ from typing import Any
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.record import read_record
 from smallprint.results.verdict import worst_of_last
-from smallprint.spec.ladder import Ladder, read_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import read_ladder
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset, load_dataset
 
 # A shell without job control starts background jobs with SIGINT ignored, and whatever they start inherits that; the

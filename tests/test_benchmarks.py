@@ -29,7 +29,8 @@ from benchmarks._turns import Side, Work, in_turn, ratio
 from smallprint.results.assessment import assess_stored
 from smallprint.results.record import read_record
 from smallprint.results.runs import Environment, Epoch, Run, read_runs
-from smallprint.spec.ladder import Ladder, Rung, read_ladder
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.training.data.known import find_dataset
 from smallprint.training.machine import cores
 

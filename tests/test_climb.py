@@ -22,7 +22,8 @@ from smallprint.jobs.placement import Placement
 from smallprint.results.runs import Epoch, read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import LadderError
-from smallprint.spec.ladder import Ladder, Rung, parse_ladder, read_ladder
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.sweep import SweepStarted
 
 LADDER = '''

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.training.native.plan import plan
 from smallprint.training.native.source import write_source
 

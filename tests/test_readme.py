@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.spec.ladder import parse_ladder
+from smallprint.spec.ladder_file import parse_ladder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ from smallprint.jobs.placement import Placement, Workers
 from smallprint.results.runs import Run, read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.sweep import SweepEvent, SweepStarted, sweep
 from smallprint.training import machine
 from smallprint.training.data import Dataset

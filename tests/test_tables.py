@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from smallprint.spec.ladder import read_ladder, shipped
+from smallprint.spec.ladder_file import read_ladder, shipped
 
 ROOT = Path(__file__).parent.parent
 MADE_WITH = {

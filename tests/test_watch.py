@@ -20,7 +20,8 @@ from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunSetAside,
 from smallprint.jobs.placement import Placement
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.runs import Run, read_runs
-from smallprint.spec.ladder import Ladder, Rung, parse_ladder
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.sweep import SweepStarted
 from smallprint.training.native import NativeError
 from smallprint.views.terminal import EPOCH_HEADER

@@ -60,7 +60,7 @@ _HOMES = {
     "read_ladder": "training.facts",
     "read_run": "results.runs",
     "read_runs": "results.runs",
-    "shipped": "spec.ladder",
+    "shipped": "spec.ladder_file",
     "trace": "spec.trace",
     "train": "training.trainer",
     "write_report": "views.report",
@@ -99,18 +99,10 @@ if TYPE_CHECKING:
     from smallprint.spec.errors import (
         SmallprintError as SmallprintError,
     )
-    from smallprint.spec.ladder import (
-        Ladder as Ladder,
-    )
-    from smallprint.spec.ladder import (
-        Rung as Rung,
-    )
-    from smallprint.spec.ladder import (
-        diff as diff,
-    )
-    from smallprint.spec.ladder import (
-        shipped as shipped,
-    )
+    from smallprint.spec.ladder import Ladder as Ladder
+    from smallprint.spec.ladder import Rung as Rung
+    from smallprint.spec.ladder import diff as diff
+    from smallprint.spec.ladder_file import shipped as shipped
     from smallprint.spec.network import Network as Network
     from smallprint.spec.recipe import Recipe as Recipe
     from smallprint.spec.trace import trace as trace

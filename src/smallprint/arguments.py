@@ -14,7 +14,8 @@ from smallprint.spec.errors import NotationError, nearest, shown
 
 if TYPE_CHECKING:
     from smallprint.spec.dataset import DataPlace
-    from smallprint.spec.ladder import FactsOf, Ladder, Rung
+    from smallprint.spec.ladder import Ladder, Rung
+    from smallprint.spec.ladder_file import FactsOf
 
 # What commands share, or what is long to say.
 LadderName = Annotated[str, typer.Argument(metavar="LADDER", help="A shipped ladder's name, or a ladder file.")]
@@ -64,7 +65,7 @@ def ladder_at(where: str, facts_of: FactsOf | None = None) -> Ladder:
     Raises:
         LadderError: no such ladder, or one with faults.
     """
-    from smallprint.spec.ladder import read_ladder
+    from smallprint.spec.ladder_file import read_ladder
     from smallprint.training.facts import read_facts
 
     return read_ladder(where, facts_of=facts_of or read_facts)
@@ -78,7 +79,7 @@ def data_at(what: str, split: str | None = None, facts_of: FactsOf | None = None
         NotationError: a split that does not read, or of a ladder, which says it itself.
     """
     from smallprint.spec.dataset import DATASETS, DataPlace, Split
-    from smallprint.spec.ladder import shipped
+    from smallprint.spec.ladder_file import shipped
 
     if what in DATASETS or not (what.endswith(".toml") or what in shipped()):
         return DataPlace(said=what, split=None if split is None else Split.parse(split))

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from smallprint.results.assessment import RungResult
-    from smallprint.spec.ladder import FactsOf, Ladder
+    from smallprint.spec.ladder import Ladder
+    from smallprint.spec.ladder_file import FactsOf
     from smallprint.training.data import Dataset
     from smallprint.views.gallery import Pictures
 
@@ -366,7 +367,7 @@ def new_command(
 @app.command()
 def ladders(as_json: Json = False) -> None:
     """List the ladders that come with smallprint."""
-    from smallprint.spec.ladder import read_ladder, shipped
+    from smallprint.spec.ladder_file import read_ladder, shipped
     from smallprint.views import terminal
     from smallprint.views.documents import outline_document
 
@@ -387,7 +388,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     import torch
 
     from smallprint import __version__
-    from smallprint.spec.ladder import shipped
+    from smallprint.spec.ladder_file import shipped
     from smallprint.training import machine
     from smallprint.training.data import cache_folder, find_dataset
 
@@ -425,7 +426,7 @@ def _placement_of(seeds: int) -> str:
     """Where a climb would train so many seeds of a small rung, and why."""
     from smallprint.jobs.job import Job
     from smallprint.jobs.placement import place
-    from smallprint.spec.ladder import read_ladder
+    from smallprint.spec.ladder_file import read_ladder
     from smallprint.training.data import load_dataset
 
     ladder = read_ladder("digits")
@@ -445,7 +446,7 @@ def _heeding_sigterm() -> Iterator[None]:
 
 def _first_ladder(data: Path | None) -> tuple[Ladder, Dataset]:
     """The ladder that is climbed when none is named, with its data."""
-    from smallprint.spec.ladder import read_ladder
+    from smallprint.spec.ladder_file import read_ladder
 
     ladder = read_ladder("progressive")
     try:

@@ -12,7 +12,8 @@ import tomli_w
 from smallprint.results.runs import write_whole
 from smallprint.spec.dataset import DATASETS, DataPlace, DatasetFacts, Split
 from smallprint.spec.errors import LadderError
-from smallprint.spec.ladder import Ladder, ladder_name, parse_ladder, shipped
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import ladder_name, parse_ladder, shipped
 from smallprint.spec.network import Network
 from smallprint.spec.trace import trace
 from smallprint.training.facts import read_facts

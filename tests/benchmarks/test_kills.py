@@ -17,7 +17,7 @@ from smallprint.jobs.alone import train
 from smallprint.jobs.job import Job, Terms
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
-from smallprint.spec.ladder import parse_ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset
 
 ROOT = Path(__file__).parent.parent.parent

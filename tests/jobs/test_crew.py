@@ -23,7 +23,8 @@ from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, Ru
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset
 
 HUGE = '\n[[rung]]\nname = "huge"\nnetwork = "conv1-999999 conv99-999999,pad=49 gap conv1-10"\n'  # 39 petabytes
@@ -243,7 +244,7 @@ CLOSED_ON_THE_WAY = """
 import encodings.ascii, os
 from pathlib import Path
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.sweep import sweep
 from smallprint.training.data import load_dataset
 

@@ -8,7 +8,8 @@ from smallprint.jobs.job import (
     RunLeft,
     with_teachers,
 )
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 
 
 def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladder) -> None:

@@ -13,7 +13,8 @@ from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, Ru
 from smallprint.jobs.together import train_together
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset
 from smallprint.training.stack import Stack
 

@@ -17,7 +17,8 @@ import pytest
 
 from smallprint.results.assessment import assess
 from smallprint.spec.dataset import DATASETS
-from smallprint.spec.ladder import Ladder, Rung, read_ladder, shipped
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Clock, Watched

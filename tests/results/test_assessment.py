@@ -13,7 +13,8 @@ from smallprint.results.runs import Run, run_folder
 from smallprint.results.writer import RunWriter
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import Ladder, read_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import read_ladder
 
 MakeRun = Callable[..., Run]
 

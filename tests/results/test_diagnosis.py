@@ -8,7 +8,8 @@ import pytest
 from smallprint.results.diagnosis import Finding, diagnose
 from smallprint.results.runs import Run
 from smallprint.results.verdict import judge
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 
 MakeRun = Callable[..., Run]
 SMALL = "conv3-8 conv3-16 maxpool conv1-8 relu conv3-12 conv3-12 conv3-16 conv3-16,pad=1 gap conv1-10"

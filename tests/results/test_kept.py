@@ -9,7 +9,8 @@ from smallprint.results.kept import KeptData, kept_data
 from smallprint.results.runs import Run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.dataset import DataPlace, DatasetFacts, Split
-from smallprint.spec.ladder import Ladder, parse_ladder
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
 
 FACTS = DatasetFacts(
     name="photos", title="photos: data of your own", input_shape=(3, 8, 8), classes=("cat", "dog"), train=8, test=2

@@ -13,7 +13,8 @@ from smallprint.results.published import PublishedVerdict, judge_published
 from smallprint.results.runs import Run
 from smallprint.results.verdict import judge
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Published, read_ladder
+from smallprint.spec.ladder import Published
+from smallprint.spec.ladder_file import read_ladder
 
 MakeRun = Callable[..., Run]
 LADDERS = {name: read_ladder(name) for name in ("progressive", "digits")}

@@ -10,7 +10,7 @@ from smallprint.results.assessment import assess
 from smallprint.results.record import read_record
 from smallprint.results.verdict import judge
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.views.documents import record_document
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from smallprint.spec.ladder import read_ladder, shipped
+from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.spec.network import Network
 from smallprint.spec.trace import trace
 from smallprint.training.layers import BatchNorm

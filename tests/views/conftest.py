@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from smallprint.results.runs import Arrays, Environment, Epoch, Run
-from smallprint.spec.ladder import Ladder, Rung, read_ladder
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.views.gallery import Pictures
 
 ENVIRONMENT = Environment(

@@ -12,7 +12,8 @@ import pytest
 
 from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Ladder, Published, Rung, read_ladder, shipped
+from smallprint.spec.ladder import Ladder, Published, Rung
+from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.views import plots
 from smallprint.views.canvas import canvas
 

@@ -18,7 +18,8 @@ from smallprint.results.assessment import RungResult, assess
 from smallprint.results.diagnosis import Finding
 from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Ladder, Published, read_ladder, shipped
+from smallprint.spec.ladder import Ladder, Published
+from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.spec.recipe import Recipe
 from smallprint.views.gallery import Pictures
 from smallprint.views.report import summarise, write_report

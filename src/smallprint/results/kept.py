@@ -9,7 +9,7 @@ from pathlib import Path
 from smallprint.results.runs import stored_run
 from smallprint.spec.dataset import DataPlace, DatasetFacts
 from smallprint.spec.errors import LadderError, RunError
-from smallprint.spec.ladder import parse_ladder
+from smallprint.spec.ladder_file import parse_ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smallprint.spec import ladder as ladders
+from smallprint.spec import ladder_file as ladders
 from smallprint.spec.dataset import DataPlace, DatasetFacts, known_facts
 from smallprint.spec.ladder import Ladder
 

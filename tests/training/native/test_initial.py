@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Trace, trace
 from smallprint.training.model import build

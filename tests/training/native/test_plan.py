@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from smallprint.spec.ladder import read_ladder, shipped
+from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Shape, trace
 from smallprint.training.model import build

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.spec.ladder import read_ladder
+from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Shape, trace
 from smallprint.training.native import compiler
