@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import prod
 
 from smallprint.spec.errors import NotationError
@@ -79,6 +80,7 @@ class Trace:
         return self.steps[-1].receptive_field
 
 
+@lru_cache(maxsize=256)  # every seed of a rung asks for the same
 def trace(network: Network, input_shape: Shape, classes: int | None = None) -> Trace:
     """Follow one image of `input_shape` (channels, height, width) through a network.
 
