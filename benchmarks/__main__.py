@@ -28,14 +28,14 @@ class Planned:
 # In the order in which they are measured. A benchmark that is not named here (one that needs a GPU) is asked for alone.
 PLAN: dict[str, Planned] = {
     "epoch": Planned(
-        options="--threads 1,2 --images 12800 --rounds 5",
+        options="--threads 1,2 --images 12800 --rounds 3",
         look="--threads 1,2 --images 1280 --rounds 1 --sides course,nchw,nhwc,bfloat16,ours",
-        minutes=16,
+        minutes=10,
     ),
-    "contended": Planned(options="--rounds 7", look="--rounds 2 --images 1280", minutes=3),
-    "growth": Planned(options="--rounds 5", look="--rounds 1 --most 1000", minutes=15),
-    "first": Planned(options="--rounds 5", look="--rounds 1 --kept 0", minutes=12),
-    "contract": Planned(options="--rounds 3", look="--rounds 1 --images 1280 --part 2,1", minutes=45),
+    "contended": Planned(options="--rounds 3", look="--rounds 2 --images 1280", minutes=2),
+    "growth": Planned(options="--rounds 2", look="--rounds 1 --most 1000", minutes=6),
+    "first": Planned(options="--rounds 3", look="--rounds 1 --kept 0", minutes=8),
+    "contract": Planned(options="--rounds 2", look="--rounds 1 --images 1280 --part 2,1", minutes=25),
 }
 
 
