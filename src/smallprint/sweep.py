@@ -64,7 +64,7 @@ def sweep(
     side = placement.at_once > 1 and not placement.together
     terms = Terms(
         root=root, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
-        precision=placement.precision,
+        precision=placement.precision, grows=side and threads is None,
     )  # fmt: skip
     if placement.together:
         yield from _together(jobs, dataset, terms, placement.at_once)

@@ -29,6 +29,7 @@ from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder
 from smallprint.training import machine
 from smallprint.training.data import Dataset
+from smallprint.training.native import NativeStep
 from smallprint.training.trainer import Trainer
 
 
@@ -272,3 +273,20 @@ def test_a_folder_that_cannot_be_written_is_an_error(job: Job, digits: Dataset, 
     terms = Terms(root=tmp_path / "file", device="cpu", threads=1, holder=1)
     with pytest.raises(RunError, match="cannot be written: Not a directory"):
         list(train(job, digits, terms))
+
+
+def test_threads_that_become_free_are_tried_and_change_no_bit(
+    long: Ladder, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NativeStep, "_note", lambda *_: None)  # what is tried stays
+    job = Job(ladder=long, rung=long.rungs[0], seed=0)
+    terms = [Terms(root=tmp_path / name, device="cpu", threads=1, holder=os.getpid()) for name in ("alone", "grown")]
+    said = iter([None, None, 2])
+    list(train(job, digits, terms[0]))
+    seen = set()
+    for event in train(job, digits, terms[1], lambda: next(said, None)):
+        if isinstance(event, EpochEnded) and event.epoch.epoch in (3, 4):
+            seen.add((event.epoch.epoch, read_run(job.folder(terms[1].root)).environment.threads))
+    assert seen == {(3, 1), (4, 2)}
+    one, other = (job.folder(t.root) / "weights.safetensors" for t in terms)
+    assert one.read_bytes() == other.read_bytes()

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 
+from smallprint.jobs import crew
 from smallprint.jobs.alone import train
 from smallprint.jobs.crew import side_by_side
 from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms
@@ -332,3 +334,23 @@ def test_a_worker_that_dies_between_two_jobs_is_replaced_and_nothing_fails(
             worker.kill()
             worker.join()
     assert [event.run.status for event in ended(events).values()] == ["finished", "finished"]
+
+
+def test_the_last_training_is_given_all_cores_once_if_it_may(
+    tiny: Ladder, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "cores", lambda: 5)
+    for grows, said in ((True, [5]), (False, [])):
+        staff = crew._Crew(digits, replace(terms(tmp_path), grows=grows), 2)
+        lines = []
+        for job in jobs_of(tiny, 2)[:2]:
+            near, far = multiprocessing.Pipe()
+            staff.workers.append(SimpleNamespace(job=job, line=near, has_all_cores=False))  # type: ignore[arg-type]
+            lines.append(far)
+        staff.give_spare_cores()
+        assert not lines[0].poll()  # two are busy
+        staff.workers[0].job = None
+        for _ in range(2):
+            staff.give_spare_cores()
+        assert [lines[1].recv() for _ in said] == said
+        assert not lines[1].poll()

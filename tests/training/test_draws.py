@@ -30,3 +30,13 @@ def test_another_recipe_leaves_order_and_dropout_as_they_were() -> None:
     np.testing.assert_array_equal(plain.order, Draws.of(0, 0, 100, RECIPE).order)
     assert plain.key == Draws.of(0, 0, 100, RECIPE).key
     assert plain.changes == []
+
+
+def test_what_fades_falls_evenly_to_nothing_over_the_last_epochs() -> None:
+    recipe = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": "shift=2px brightness=40% fade=50%"})
+    plain = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": "shift=2px brightness=40%"})
+    for epoch, strength in enumerate([1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]):
+        (faded,), (whole,) = Draws.of(0, epoch, 50, recipe).changes, Draws.of(0, epoch, 50, plain).changes
+        assert set(faded.drawn) == set(whole.drawn)
+        np.testing.assert_allclose(faded.drawn["offset"], strength * whole.drawn["offset"], atol=1e-6)
+        np.testing.assert_allclose(faded.drawn["brightness"] - 1, strength * (whole.drawn["brightness"] - 1), atol=1e-6)

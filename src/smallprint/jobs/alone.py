@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from smallprint.training.trainer import Trainer
 
 
-def train(job: Job, dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
+def train(
+    job: Job, dataset: Dataset, terms: Terms, spare: Callable[[], int | None] = lambda: None
+) -> Iterator[JobEvent]:
     """Train a job in this process; every finished epoch is stored before it is reported.
+
+    `spare` is asked after every epoch for a number of threads that would be free by now.
 
     A run that is stored is reused; one that was interrupted, or failed, goes on behind its last whole epoch. One
     that fails on the way ends as `failed`, with its reason; one whose folder is held, damaged, taken away or closed
@@ -35,7 +39,7 @@ def train(job: Job, dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
             yield RunEnded(job=job, run=whole, reused=True)
             return
         with RunWriter(job.folder(terms.root), terms.holder) as writer:
-            yield from _train(Keeping(job, writer), dataset, terms)
+            yield from _train(Keeping(job, writer), dataset, terms, spare)
     yield from told
 
 
@@ -57,7 +61,9 @@ def teacher_of(job: Job, dataset: Dataset, terms: Terms) -> Teacher | None:
     return Teacher(trace=teacher.ladder.trace(teacher.rung), weights=weights)
 
 
-def _train(keeping: Keeping, dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
+def _train(
+    keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[], int | None]
+) -> Iterator[JobEvent]:
     from smallprint.training import machine
     from smallprint.training.trainer import Trainer
 
@@ -81,6 +87,8 @@ def _train(keeping: Keeping, dataset: Dataset, terms: Terms) -> Iterator[JobEven
             # Only now the trainer has found out how many threads serve it best.
             environment = replace(environment, threads=trainer.threads, way=trainer.way)
             yield keeping.epoch(tuple(trainer.epochs), environment, trainer.checkpoint())
+            if threads := spare():
+                trainer.step.try_threads(threads)
         ended = keeping.finished(trainer.weights(), trainer.answers())
     except RunError:  # its folder cannot be used: there is no place for a reason
         raise

@@ -15,6 +15,7 @@ from smallprint.jobs.shared import SharedDataset
 from smallprint.jobs.worker import Message, Trouble, work
 from smallprint.spec.errors import RunError
 from smallprint.training.data import Dataset
+from smallprint.training.machine import cores
 
 _SPAWN = get_context("spawn")  # a fork would copy the locks of torch's threads, held or not
 _PATIENCE = 5.0  # seconds for a worker to end by itself
@@ -48,6 +49,8 @@ def side_by_side(jobs: Sequence[Job], dataset: Dataset, terms: Terms, workers: i
             for event in crew.hear():
                 if not backlog.takes_back(event):
                     yield event
+            if not backlog:
+                crew.give_spare_cores()
     finally:
         crew.dismiss()
 
@@ -58,6 +61,7 @@ class _Worker:
     def __init__(self, shared: SharedDataset, terms: Terms) -> None:
         self.line, theirs = _SPAWN.Pipe()
         self.job: Job | None = None  # what it trains
+        self.has_all_cores = False
         self.process = _SPAWN.Process(target=work, args=(theirs, shared, terms), daemon=True)
         with _deaf_to_keys():
             self.process.start()
@@ -95,6 +99,13 @@ class _Crew:
             self._bury(worker)
             return False
         return True
+
+    def give_spare_cores(self) -> None:
+        """Let the last training have all cores, if it may."""
+        if self.terms.grows and len(self.busy) == 1 and not self.busy[0].has_all_cores:
+            self.busy[0].has_all_cores = True
+            with suppress(OSError):  # it has died, as will be heard
+                self.busy[0].line.send(cores())
 
     def hear(self) -> Iterator[JobEvent]:
         """What the workers have told, once one of them has told something."""

@@ -53,6 +53,7 @@ class Terms:
     device: str  # cpu, cuda or cuda:N
     threads: int | None  # of each training; None: as its size needs
     holder: int  # process that others are told to wait for
+    grows: bool = False  # the last training may have the cores of those that have ended
     precision: Precision = "float32"  # of products, where seeds are trained together
 
 

@@ -32,13 +32,13 @@ def work(line: Connection, shared: SharedDataset, terms: Terms) -> None:
 
     Whatever is written in that moment is whole or not there at all, so nothing has to be tidied up.
     """
-    jobs: SimpleQueue[Job] = SimpleQueue()
-    Thread(target=_listen, args=(line, jobs), daemon=True).start()
+    orders = _Orders()
+    Thread(target=_listen, args=(line, orders), daemon=True).start()
     dataset = shared.open()
     with suppress(OSError):  # nobody listens any more
         while True:
             try:
-                for event in train(jobs.get(), dataset, terms):
+                for event in train(orders.jobs.get(), dataset, terms, orders.take_threads):
                     line.send(event)
             except RunError as fault:
                 line.send(Trouble(reason=str(fault), for_all=True))
@@ -49,9 +49,26 @@ def work(line: Connection, shared: SharedDataset, terms: Terms) -> None:
     os._exit(0)
 
 
-def _listen(line: Connection, jobs: SimpleQueue[Job]) -> None:
+class _Orders:
+    """What the parent has said: jobs to train, and how many threads the present one may have."""
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.threads: int | None = None
+
+    def take_threads(self) -> int | None:
+        """How many the parent has said, once."""
+        said, self.threads = self.threads, None
+        return said
+
+
+def _listen(line: Connection, orders: _Orders) -> None:
     try:
         while True:
-            jobs.put(line.recv())
+            said: Job | int = line.recv()
+            if isinstance(said, int):
+                orders.threads = said
+            else:
+                orders.jobs.put(said)
     finally:
         os._exit(0)  # the parent is gone, or has no more to do

@@ -88,6 +88,7 @@ class Augment:
     contrast: float = field(default=0.0, metadata={"unit": "%"})  # percent, about the image's mean grey
     interpolation: str = field(default="bilinear", metadata={"unit": ("bilinear", "nearest")})
     fill: float = field(default=0.0, metadata={"unit": "fraction"})  # grey outside the image: 0 black, 1 white
+    fade: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs: over the last, all falls to nothing
 
     def __post_init__(self) -> None:
         if self.scale >= 100:
@@ -96,8 +97,15 @@ class Augment:
             raise ValueError("rotate is at most 180deg and shear below 90deg")
         if self.brightness > 100 or self.contrast > 100:
             raise ValueError("brightness and contrast are at most 100%")
+        if self.fade > 100:
+            raise ValueError("fade is at most 100% of the epochs")
         if self.fill > 1:
             raise ValueError("fill is a grey from 0 (black) to 1 (white), as in fill=1/255")
+
+    def strength(self, epoch: int, epochs: int) -> float:
+        """Factor of every amount in an epoch, counted from 0: 1, and over the last ones evenly down to 0."""
+        fading = self.fade / 100 * epochs
+        return min(1.0, (epochs - 1 - epoch) / fading) if fading else 1.0
 
     @property
     def warps(self) -> bool:

@@ -34,20 +34,23 @@ class Change:
         return {name: array for name, array in named if array is not None}
 
 
-def draw(stages: Sequence[Augment], count: int, generator: np.random.Generator) -> list[Change]:
-    """Draw every stage for `count` images."""
-    return [_draw(stage, count, generator) for stage in stages]
+def draw(
+    stages: Sequence[Augment], count: int, generator: np.random.Generator, strengths: Sequence[float] | None = None
+) -> list[Change]:
+    """Draw every stage for `count` images; every amount of a stage is multiplied with its strength, 0 to 1."""
+    strengths = strengths or [1.0 for _ in stages]
+    return [_draw(stage, count, generator, strength) for stage, strength in zip(stages, strengths, strict=True)]
 
 
-def _draw(stage: Augment, count: int, generator: np.random.Generator) -> Change:
+def _draw(stage: Augment, count: int, generator: np.random.Generator, strength: float) -> Change:
     drawn: dict[str, Floats] = {}
     if stage.recolours:
-        brightness, contrast, order = _even(3, count, generator)
+        brightness, contrast, order = _even(3, count, generator, strength)
         drawn["brightness"] = (1 + brightness * stage.brightness / 100).astype(np.float32)
         drawn["contrast"] = (1 + contrast * stage.contrast / 100).astype(np.float32)
         drawn["order"] = order.astype(np.float32)
     if stage.warps:
-        turn, shear, scale, right, down = _even(5, count, generator)
+        turn, shear, scale, right, down = _even(5, count, generator, strength)
         inverse = inverse_map(turn * radians(stage.rotate), shear * radians(stage.shear), 1 + scale * stage.scale / 100)
         shift = np.stack((right, down), 1) * stage.shift
         if stage.interpolation == "nearest":
@@ -57,9 +60,9 @@ def _draw(stage: Augment, count: int, generator: np.random.Generator) -> Change:
     return Change(**drawn, fill=stage.fill, nearest=stage.interpolation == "nearest")
 
 
-def _even(columns: int, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Even draws from -1 to 1, (columns, count)."""
-    return generator.uniform(-1, 1, (columns, count))
+def _even(columns: int, count: int, generator: np.random.Generator, strength: float) -> NDArray[np.float64]:
+    """Even draws from -strength to strength, (columns, count)."""
+    return strength * generator.uniform(-1, 1, (columns, count))
 
 
 def inverse_map(

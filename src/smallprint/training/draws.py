@@ -30,9 +30,10 @@ class Draws:
         order, augmentation = (
             np.random.Generator(np.random.Philox(key=_key(seed, epoch, purpose))) for purpose in ("order", "augment")
         )
+        strengths = [stage.strength(epoch, recipe.epochs) for stage in recipe.augment]
         return Draws(
             order=order.permutation(images),
-            changes=draw(recipe.augment, images, augmentation),
+            changes=draw(recipe.augment, images, augmentation, strengths),
             key=_key(seed, epoch, "dropout"),
         )
 

@@ -54,6 +54,9 @@ class PyTorchStep:
         mean, deviation = (torch.from_numpy(value).float().view(1, -1, 1, 1) for value in dataset.mean_and_deviation)
         self.mean, self.deviation = mean.to(self.device), deviation.to(self.device)
 
+    def try_threads(self, threads: int) -> None:
+        """Nothing: PyTorch's sums depend on their number."""
+
     def begin(self, draws: Draws) -> None:
         self.draws = draws
         self.order_N = torch.from_numpy(draws.order).to(self.device)

@@ -21,6 +21,9 @@ class Step(Protocol):
     def threads(self) -> int:
         """In use."""
 
+    def try_threads(self, threads: int) -> None:
+        """Use so many from now on, if that is faster and changes no result."""
+
     def begin(self, draws: Draws) -> None:
         """Start an epoch."""
 

@@ -68,6 +68,10 @@ class NativeStep:
     def threads(self) -> int:
         return self._engine.threads
 
+    def try_threads(self, threads: int) -> None:
+        self._trial = {threads: []} if threads > 1 else {}
+        self._use_threads(threads)
+
     def begin(self, draws: Draws) -> None:
         self._epoch = EpochImages(self._images, self._labels, draws.order, draws.changes, draws.key)
         self._loss, self._correct = 0.0, 0
