@@ -61,9 +61,7 @@ def teacher_of(job: Job, dataset: Dataset, terms: Terms) -> Teacher | None:
     return Teacher(trace=teacher.ladder.trace(teacher.rung), weights=weights)
 
 
-def _train(
-    keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[], int | None]
-) -> Iterator[JobEvent]:
+def _train(keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[], int | None]) -> Iterator[JobEvent]:
     from smallprint.training import machine
     from smallprint.training.trainer import Trainer
 
@@ -87,8 +85,8 @@ def _train(
             # Only now the trainer has found out how many threads serve it best.
             environment = replace(environment, threads=trainer.threads, way=trainer.way)
             yield keeping.epoch(tuple(trainer.epochs), environment, trainer.checkpoint())
-            if threads := spare():
-                trainer.step.try_threads(threads)
+            if free := spare():
+                trainer.step.try_threads(free)
         ended = keeping.finished(trainer.weights(), trainer.answers())
     except RunError:  # its folder cannot be used: there is no place for a reason
         raise
