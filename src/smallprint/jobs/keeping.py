@@ -19,6 +19,7 @@ from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, Ru
 from smallprint.results.runs import DiskError, Environment, Epoch, Run
 from smallprint.results.writer import HeldError, RunWriter
 from smallprint.spec.errors import RunError
+from smallprint.training.machine import torch_version
 
 # Whatever needs torch is imported where training begins: a process that only looks on does without.
 
@@ -166,7 +167,7 @@ def _environment_of_nothing(terms: Terms) -> Environment:
     return Environment(
         smallprint=smallprint.__version__,
         python=platform.python_version(),
-        torch=version("torch"),
+        torch=torch_version(),
         numpy=version("numpy"),
         platform=f"{platform.system()} {platform.machine()}",
         device=terms.device,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 from contextlib import suppress
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
 from smallprint.results.runs import Environment
 
@@ -61,13 +64,21 @@ def prepare(threads: int) -> None:
                 library.mallopt(switch, size)
 
 
+def torch_version() -> str:
+    """Of the torch that is here, with what it is built for, as in 2.13.0+cpu; without the seconds of importing it."""
+    found = find_spec("torch")
+    text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8") if found and found.origin else ""
+    said = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
+    return said[1] if said else version("torch")
+
+
 def describe() -> dict[str, str | int]:
     """What a bug report needs to know of this machine."""
     import torch
 
     return {
         "python": platform.python_version(),
-        "torch": version("torch"),
+        "torch": torch_version(),
         "numpy": version("numpy"),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": cores(),
@@ -80,7 +91,7 @@ def environment(release: str, device: str, threads: int) -> Environment:
     return Environment(
         smallprint=release,
         python=platform.python_version(),
-        torch=version("torch"),
+        torch=torch_version(),
         numpy=version("numpy"),
         platform=f"{platform.system()} {platform.machine()}",
         device=_name_of(device),
