@@ -66,10 +66,12 @@ def prepare(threads: int) -> None:
 
 def torch_version() -> str:
     """Of the torch that is here, with what it is built for, as in 2.13.0+cpu; without the seconds of importing it."""
-    found = find_spec("torch")
-    text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8") if found and found.origin else ""
-    said = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
-    return said[1] if said else version("torch")
+    with suppress(OSError, ValueError):
+        if (found := find_spec("torch")) and found.origin:
+            text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+            if said := re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE):
+                return said[1]
+    return version("torch")
 
 
 def describe() -> dict[str, str | int]:
