@@ -200,41 +200,27 @@ static struct group *open_group(struct engine *e, int thread, int index, int slo
   return g;
 }
 
-// The stages from s on to `end`, none of which waits for the whole batch, for a thread's groups: group by group, so
-// that what one stage leaves is near when the next one reads it; and in turn from either end, for the same reason.
-static void through(
-    struct engine *e, void (*const *stage)(struct group *), int s, int end, int first, int last, int *turn)
-{
-  for (int i = first; i < last; i++) {
-    struct group *g = e->group + (*turn ? first + last - 1 - i : i);
-    for (int k = s; k != end; k += s < end ? 1 : -1) stage[k](g);
-  }
-  *turn = !*turn;
-}
-
 static void train(void *engine, int thread)
 {
   struct engine *e = engine;
-  int first, last, turn = 1;
+  int first, last;
   first_and_last(e->groups, e->team.threads, thread, &first, &last);
   if (thread == 0) network.pack(e->state.parameters, e->packed);
   for (int g = first; g < last; g++) open_group(e, thread, g, g)->training = 1;
   barrier(&e->team);
-  for (int s = 0, end; s < network.stages; s = end) {
+  for (int s = 0; s < network.stages; s++) {
     if (network.norm_before[s] >= 0) {
       barrier(&e->team);
       finish_norm_forward(e, thread, network.norm_before[s], e->groups);
     }
-    for (end = s + 1; end < network.stages && network.norm_before[end] < 0; end++);
-    through(e, network.forward, s, end, first, last, &turn);
+    for (int g = first; g < last; g++) network.forward[s](e->group + g);
   }
-  for (int s = network.stages - 1, end; s >= 0; s = end) {
+  for (int s = network.stages - 1; s >= 0; s--) {
     if (network.norm_on[s] >= 0) {
       barrier(&e->team);
       finish_norm_backward(e, thread, network.norm_on[s], e->groups);
     }
-    for (end = s - 1; end >= 0 && network.norm_on[end] < 0; end--);
-    through(e, network.backward, s, end, first, last, &turn);
+    for (int g = first; g < last; g++) network.backward[s](e->group + g);
   }
   barrier(&e->team);
   first_and_last(network.parameters, e->team.threads, thread, &first, &last);
