@@ -25,6 +25,7 @@ import torch
 from scipy.stats import mannwhitneyu, ttest_ind
 
 from benchmarks._document import Benchmark
+from smallprint.results.runs import Precision
 from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
@@ -34,7 +35,7 @@ from smallprint.training.draws import Draws
 from smallprint.training.eager import PyTorchStep
 from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import plan
-from smallprint.training.stack import PRECISIONS, Precision, Stack, bytes_needed, traffic
+from smallprint.training.stack import PRECISIONS, Stack, bytes_needed, traffic
 from smallprint.training.stack.batches import Images
 from smallprint.training.stack.engine import Engine
 from smallprint.training.trainer import Trainer

@@ -13,6 +13,7 @@ import typer
 from smallprint.spec.errors import NotationError, nearest, shown
 
 if TYPE_CHECKING:
+    from smallprint.results.runs import Precision
     from smallprint.spec.dataset import DataPlace
     from smallprint.spec.ladder import Ladder, Rung
     from smallprint.spec.ladder_file import FactsOf
@@ -130,7 +131,7 @@ def worker_count(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def precision_named(text: str) -> Literal["float32", "bfloat16"]:
+def precision_named(text: str) -> Precision:
     """The precision of products.
 
     Raises:
@@ -140,9 +141,8 @@ def precision_named(text: str) -> Literal["float32", "bfloat16"]:
         return "float32"
     if text == "bfloat16":
         return "bfloat16"
-    raise NotationError(
-        f"--precision is float32 or bfloat16, not {shown(text)}" + nearest(text, ("float32", "bfloat16"))
-    )
+    guess = nearest(text, ("float32", "bfloat16"))
+    raise NotationError(f"--precision is float32 or bfloat16, not {shown(text)}{guess}")
 
 
 def check_device(device: str) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from heapq import heapreplace
 from pathlib import Path
 
-from smallprint.jobs.job import EpochEnded, Job, Precision, RunEnded, RunLeft, RunStarted, with_teachers
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted, with_teachers
 from smallprint.jobs.placement import Workers
 from smallprint.results.assessment import RungResult, assess
-from smallprint.results.runs import Run
+from smallprint.results.runs import Precision, Run
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import SweepEvent, SweepStarted, sweep
 from smallprint.training.data import Dataset, load_dataset

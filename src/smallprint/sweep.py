@@ -6,14 +6,14 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from smallprint.jobs.alone import train
 from smallprint.jobs.crew import side_by_side
-from smallprint.jobs.job import Backlog, Job, JobEvent, Precision, Terms, stored_whole, with_teachers
+from smallprint.jobs.job import Backlog, Job, JobEvent, Terms, stored_whole, with_teachers
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.jobs.together import train_together
+from smallprint.results.runs import Precision
 from smallprint.training.data import Dataset
 
 
@@ -86,15 +86,9 @@ def _alone(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Iterator[JobE
 
 
 def _together(jobs: Sequence[Job], dataset: Dataset, terms: Terms, most: int) -> Iterator[JobEvent]:
-    """Rung by rung, those that teach first, so many seeds at a time."""
-    again: list[Job] = []
-    order = sorted(jobs, key=lambda job: (job.teacher is not None, jobs.index(job)))
-    for attempt in (order, again):
-        for _, of_rung in groupby(list(attempt), lambda job: job.rung.name):
-            seeds = list(of_rung)
-            for first in range(0, len(seeds), most):
-                for event in train_together(seeds[first : first + most], dataset, terms):
-                    if attempt is order and getattr(event, "held", False):
-                        again.append(event.job)
-                    else:
-                        yield event
+    """So many seeds of a rung at a time."""
+    backlog = Backlog(jobs)
+    while backlog:
+        for event in train_together(backlog.take_alike(most), dataset, terms):
+            if not backlog.takes_back(event):
+                yield event

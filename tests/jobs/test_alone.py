@@ -31,20 +31,7 @@ from smallprint.training import machine
 from smallprint.training.data import Dataset
 from smallprint.training.native import NativeStep
 from smallprint.training.trainer import Trainer
-
-
-def trained(job: Job, digits: Dataset, terms: Terms) -> RunEnded:
-    *_, ended = train(job, digits, terms)
-    assert isinstance(ended, RunEnded)
-    return ended
-
-
-def interrupted(job: Job, digits: Dataset, terms: Terms) -> EpochEnded:
-    """Train one epoch and go."""
-    events = train(job, digits, terms)
-    first = next(event for event in events if isinstance(event, EpochEnded))
-    events.close()  # type: ignore[attr-defined]
-    return first
+from tests.jobs.trainings import interrupted, trained
 
 
 def test_every_epoch_is_stored_before_it_is_reported(job: Job, digits: Dataset, terms: Terms) -> None:

@@ -54,3 +54,15 @@ def test_every_seed_may_have_its_own_teacher(tiny_text: str) -> None:
     ladder = _taught(tiny_text, "distilled base each")
     jobs = with_teachers([Job(ladder=ladder, rung=ladder.rung("taught"), seed=seed) for seed in (1, 2)])
     assert [job.name for job in jobs] == [("base", 1), ("taught", 1), ("base", 2), ("taught", 2)]
+
+
+def test_jobs_of_a_rung_are_taken_together_but_none_before_its_teacher(tiny_text: str) -> None:
+    ladder = _taught(tiny_text, "distilled base each")
+    jobs = with_teachers([Job(ladder=ladder, rung=ladder.rung("taught"), seed=seed) for seed in range(3)])
+    backlog = Backlog(jobs)
+    teachers = backlog.take_alike(2)
+    assert [job.name for job in teachers] == [("base", 0), ("base", 1)]
+    backlog.takes_back(RunLeft(job=teachers[1], reason="gone", held=False))
+    assert [job.name for job in backlog.take_alike(5)] == [("taught", 1)]
+    assert [job.name for job in backlog.take_alike(5)] == [("base", 2)]
+    assert backlog.take_alike(5) == []

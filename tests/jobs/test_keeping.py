@@ -23,20 +23,7 @@ from smallprint.jobs.keeping import give_up
 from smallprint.results.runs import read_run
 from smallprint.spec.errors import RunError
 from smallprint.training.data import Dataset
-
-
-def trained(job: Job, digits: Dataset, terms: Terms) -> RunEnded:
-    *_, ended = train(job, digits, terms)
-    assert isinstance(ended, RunEnded)
-    return ended
-
-
-def interrupted(job: Job, digits: Dataset, terms: Terms) -> EpochEnded:
-    """Train one epoch and go."""
-    events = train(job, digits, terms)
-    first = next(event for event in events if isinstance(event, EpochEnded))
-    events.close()  # type: ignore[attr-defined]
-    return first
+from tests.jobs.trainings import interrupted, trained
 
 
 def test_what_is_wrong_with_one_folder_leaves_its_run_and_what_is_wrong_with_all_is_an_error(

@@ -6,13 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from smallprint.results.runs import Epoch, Run, run_folder, run_hash, stored_run
+from smallprint.results.runs import Epoch, Precision, Run, run_folder, run_hash, stored_run
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.recipe import Distilled
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +136,20 @@ class Backlog:
     def take(self) -> Job | None:
         """The next job; None if all of them wait for a teacher that is being trained."""
         for job in self._jobs:
-            if not (job.teacher and job.teacher.name in self._open):
+            if not self._waits(job):
                 self._jobs.remove(job)
                 return job
         return None
+
+    def take_alike(self, most: int) -> list[Job]:
+        """The next job, and more of its rung, up to so many in all; none if all wait for a teacher in training."""
+        first = self.take()
+        taken = [first] if first else []
+        for job in list(self._jobs):
+            if len(taken) < most and taken and job.rung == taken[0].rung and not self._waits(job):
+                self._jobs.remove(job)
+                taken.append(job)
+        return taken
 
     def put_back(self, job: Job) -> None:
         """A job that was taken and not begun is the next one again."""
@@ -157,3 +164,6 @@ class Backlog:
         if isinstance(event, RunEnded | RunLeft):
             self._open.discard(event.job.name)
         return False
+
+    def _waits(self, job: Job) -> bool:
+        return job.teacher is not None and job.teacher.name in self._open

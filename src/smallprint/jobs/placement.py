@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from smallprint.jobs.job import Job, Precision
+from smallprint.jobs.job import Job
+from smallprint.results.runs import Precision
 from smallprint.spec.errors import NotationError
 from smallprint.training.data import Dataset
 

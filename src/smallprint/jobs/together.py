@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,7 @@ def train_together(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Itera
         RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
     with ExitStack() as held:
-        members: list[Keeping] = []
-        teachers: dict[Keeping, Teacher] = {}
+        members: list[_Member] = []
         for job in jobs:
             told: list[JobEvent] = []
             with leaving(job, terms, told):
@@ -43,91 +43,97 @@ def train_together(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Itera
                     keeping = Keeping(job, held.enter_context(RunWriter(job.folder(terms.root), terms.holder)))
                     told.extend(keeping.open(dataset.fingerprint, terms))
                     if not keeping.ended:
-                        if teacher := teacher_of(job, dataset, terms):
-                            teachers[keeping] = teacher
-                        members.append(keeping)
+                        members.append(_Member.of(keeping, teacher_of(job, dataset, terms)))
             yield from told
-        members.sort(key=_epochs_behind)
-        for _, standing in groupby(members, _epochs_behind):
-            yield from _Together(list(standing), teachers, dataset, terms).train()
+        for behind, standing in groupby(sorted(members, key=lambda member: member.behind), lambda m: m.behind):
+            if behind < 0:
+                yield from (member.keeping.damaged() for member in standing)
+            else:
+                yield from _Together(list(standing), dataset, terms).train()
 
 
-def _epochs_behind(keeping: Keeping) -> int:
-    """Whole epochs of a job that are trained; its checkpoint may be one ahead of what else is stored."""
-    from smallprint.training.checkpoint import unpack
-    from smallprint.training.native.plan import plan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """One job, and what it goes on with."""
 
-    if not (checkpoint := keeping.checkpoint()):
-        return 0
-    try:
-        return len(unpack(checkpoint, plan(keeping.job.ladder.trace(keeping.job.rung)))[0])
-    except RunError:
-        return -1
+    keeping: Keeping
+    teacher: Teacher | None
+    checkpoint: bytes | None
+    behind: int  # whole epochs that are trained, which the checkpoint alone may have; -1 if it is damaged
+
+    @staticmethod
+    def of(keeping: Keeping, teacher: Teacher | None) -> _Member:
+        from smallprint.training.checkpoint import unpack
+        from smallprint.training.native.plan import plan
+
+        checkpoint, behind = keeping.checkpoint(), 0
+        if checkpoint:
+            try:
+                behind = len(unpack(checkpoint, plan(keeping.job.ladder.trace(keeping.job.rung)))[0])
+            except RunError:
+                behind = -1
+        return _Member(keeping=keeping, teacher=teacher, checkpoint=checkpoint, behind=behind)
 
 
 class _Together:
     """Jobs that stand at the same epoch, in one stack."""
 
-    def __init__(
-        self, members: Sequence[Keeping], teachers: Mapping[Keeping, Teacher], dataset: Dataset, terms: Terms
-    ) -> None:
+    def __init__(self, members: Sequence[_Member], dataset: Dataset, terms: Terms) -> None:
         self.members, self.dataset, self.terms = members, dataset, terms
-        self.teachers = [teachers[member] for member in members if member in teachers]
         self.going = set(range(len(members)))  # in training
 
     def train(self) -> Iterator[JobEvent]:
-        if _epochs_behind(self.members[0]) < 0:
-            yield from (member.damaged() for member in self.members)
-            return
+        """All of their epochs."""
         try:
             stack, environment = self._stack()
-            for number in sorted(self.going):
-                behind = tuple(stack.epochs[number])
-                yield self._kept(number, lambda n=number, e=behind: self.members[n].started(e, environment))  # type: ignore[misc]
+            for number, keeping in self._still():
+                yield self._kept(number, partial(keeping.started, tuple(stack.epochs[number]), environment))
             self._drop_left(stack)
             for _ in stack:
-                for number in sorted(self.going):
-                    yield self._kept(number, lambda n=number: self._epoch(stack, n, environment))  # type: ignore[misc]
-                for number in sorted(self.going):
+                for number, keeping in self._still():
+                    epochs = tuple(stack.epochs[number])
+                    yield self._kept(number, partial(keeping.epoch, epochs, environment, stack.checkpoint(number)))
+                for number, _ in self._still():
                     if stack.epochs[number][-1].diverged:
                         yield self._finished(stack, number)
                 self._drop_left(stack)
-            for number in sorted(self.going):
+            for number, _ in self._still():
                 yield self._finished(stack, number)
         except RunError:
             raise
         except Exception as fault:
-            for number in sorted(self.going):
-                yield self._kept(number, lambda n=number, f=fault: self.members[n].failed(reason_of(f)))  # type: ignore[misc]
+            for number, keeping in self._still():
+                yield self._kept(number, partial(keeping.failed, reason_of(fault)))
+
+    def _still(self) -> list[tuple[int, Keeping]]:
+        """Those that are in training, with their numbers."""
+        return [(number, self.members[number].keeping) for number in sorted(self.going)]
 
     def _stack(self) -> tuple[Stack, Environment]:
         from smallprint.training import machine
         from smallprint.training.stack import Stack
 
-        jobs = [member.job for member in self.members]
-        first, terms = jobs[0], self.terms
+        jobs, terms = [member.keeping.job for member in self.members], self.terms
         stack = Stack(
-            first.ladder.trace(first.rung), [job.rung.recipe for job in jobs], self.dataset,
-            [job.seed for job in jobs], device=terms.device, precision=terms.precision, teachers=self.teachers,
+            jobs[0].ladder.trace(jobs[0].rung), [job.rung.recipe for job in jobs], self.dataset,
+            [job.seed for job in jobs], device=terms.device, precision=terms.precision,
+            teachers=[member.teacher for member in self.members if member.teacher],
         )  # fmt: skip
-        checkpoints = [checkpoint for member in self.members if (checkpoint := member.checkpoint())]
-        if checkpoints:
+        if checkpoints := [member.checkpoint for member in self.members if member.checkpoint]:
             stack.restore(checkpoints)
         environment = machine.environment(smallprint.__version__, terms.device, machine.cores())
         return stack, replace(environment, way="stack", precision=terms.precision)
 
-    def _epoch(self, stack: Stack, number: int, environment: Environment) -> JobEvent:
-        return self.members[number].epoch(tuple(stack.epochs[number]), environment, stack.checkpoint(number))
-
     def _finished(self, stack: Stack, number: int) -> JobEvent:
-        event = self._kept(number, lambda: self.members[number].finished(stack.weights(number), stack.answers(number)))
+        keeping = self.members[number].keeping
+        event = self._kept(number, partial(keeping.finished, stack.weights(number), stack.answers(number)))
         self.going.discard(number)
         return event
 
     def _kept(self, number: int, write: Callable[[], JobEvent]) -> JobEvent:
         """What was written; or that the job is left, since its folder cannot be used."""
         told: list[JobEvent] = []
-        with leaving(self.members[number].job, self.terms, told):
+        with leaving(self.members[number].keeping.job, self.terms, told):
             told.append(write())
         if isinstance(told[-1], RunLeft):
             self.going.discard(number)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
@@ -23,6 +23,7 @@ from smallprint.spec.errors import RunError, shown
 
 STATUSES = ("training", "finished", "diverged", "failed")
 Arrays = dict[str, NDArray[Any]]
+Precision = Literal["float32", "bfloat16"]  # of products
 _T = TypeVar("_T", "Environment", "Stretch", "Run")
 
 

@@ -27,7 +27,7 @@ _TEST_BATCH = 500  # images
 
 
 class PyTorchStep:
-    """One network in training."""
+    """One network in training; `Step` says what its methods do."""
 
     def __init__(
         self,

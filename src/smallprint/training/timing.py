@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
+from smallprint.results.runs import Precision
 from smallprint.spec.recipe import CrossEntropy, Distilled, Recipe
 from smallprint.spec.trace import Trace
 from smallprint.training.data import Dataset
@@ -23,15 +24,14 @@ def step_alone(trace: Trace, recipe: Recipe, dataset: Dataset) -> float:
 
 
 def step_together(
-    trace: Trace, recipes: Sequence[Recipe], dataset: Dataset, device: str, precision: str = "float32"
+    trace: Trace, recipes: Sequence[Recipe], dataset: Dataset, device: str, precision: Precision = "float32"
 ) -> float:
     """Seconds of a step for as many seeds at once as there are recipes."""
     from smallprint.training.stack import Stack
 
     few = _few(dataset, recipes[0])
     stack = Stack(
-        trace, [_plain(recipe) for recipe in recipes], few, range(len(recipes)), device=device,
-        precision="bfloat16" if precision == "bfloat16" else "float32",
+        trace, [_plain(recipe) for recipe in recipes], few, range(len(recipes)), device=device, precision=precision,
     )  # fmt: skip
     epochs = iter(stack)
     next(epochs)

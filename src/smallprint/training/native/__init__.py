@@ -28,7 +28,7 @@ _TRIAL = 12  # steps with every number of threads that is tried
 
 
 class NativeStep:
-    """One network in training; starts from the same weights as PyTorch's step.
+    """One network in training; starts from the same weights as PyTorch's step. `Step` says what its methods do.
 
     Without a number of threads, the first steps are timed with all cores and with one, and the faster stays:
     no result depends on it.

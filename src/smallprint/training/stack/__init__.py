@@ -7,14 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smallprint.results.runs import Arrays, Epoch
+from smallprint.results.runs import Arrays, Epoch, Precision
 from smallprint.spec.errors import RunError
 from smallprint.spec.recipe import Augment, CrossEntropy, Distilled, Ema, Recipe, Sgd
 from smallprint.spec.schedule import Clock, Constant, Plateau, Watched
@@ -33,10 +32,9 @@ from smallprint.training.stack.update import Update
 from smallprint.training.teacher import Teacher
 from smallprint.training.trainer import answers
 
-__all__ = ["PRECISIONS", "Precision", "Stack", "bytes_needed", "shared", "traffic"]
+__all__ = ["PRECISIONS", "Stack", "bytes_needed", "shared", "traffic"]
 
 # Shapes: K members, S steps of an epoch, N test images, O outputs, U numbers of an update.
-Precision = Literal["float32", "bfloat16"]
 PRECISIONS: Mapping[Precision, torch.dtype] = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16})
 
 
