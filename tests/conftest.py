@@ -1,12 +1,16 @@
 """What every test relies on: Ctrl-C heard, and one tiny ladder."""
 
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
+import smallprint
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset, load_dataset
+from tests.commands import Say, speaker
 
 # A shell without job control starts background jobs with SIGINT ignored, and whatever they start inherits that; the
 # tests that press Ctrl-C need it heard.
@@ -66,3 +70,39 @@ def long(tiny_text: str) -> Ladder:
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load_dataset("digits")
+
+
+@pytest.fixture
+def say(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny_text: str,
+) -> Say:
+    """Run a command line in an empty folder that holds nothing but tiny.toml; no network, no data set, no colours."""
+    (tmp_path / "tiny.toml").write_text(tiny_text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("SMALLPRINT_DATA", "FORCE_COLOR", "NO_PROXY", "no_proxy", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+    return speaker(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory: pytest.TempPathFactory, tiny: Ladder) -> Path:
+    """Runs of both rungs, two seeds each."""
+    root = tmp_path_factory.mktemp("climbed")
+    for _ in smallprint.climb(tiny, seeds=2, runs=root, threads=1):
+        pass
+    return root
+
+
+@pytest.fixture
+def runs(climbed: Path, tmp_path: Path) -> Path:
+    """A copy of them, to damage."""
+    shutil.copytree(climbed, tmp_path / "runs")
+    return tmp_path / "runs"

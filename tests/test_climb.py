@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from smallprint.cli import main
-from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted, climb
+from smallprint.climb import Pace, RungJudged, RungStarted, climb
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted
 from smallprint.jobs.placement import Placement
 from smallprint.results.runs import Epoch, read_run
-from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import LadderError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.sweep import SweepStarted
-
-LADDER = '''
-title   = "Tiny"
-dataset = "digits"
-
-[contract]
-accuracy    = ">= 20%"
-last_epochs = 2
-
-[recipe]
-optimiser = "adam lr=0.01"
-schedule  = "onecycle"
-augment   = "shift=0.5px"
-average   = "ema 0.9"
-batch     = 64
-epochs    = 5
-
-[[rung]]
-name    = "base"
-target  = "Start."
-network = """
-every conv3: pad=1
-after conv3: batchnorm relu dropout=5%
-conv3-16 conv3-64 conv3-16 maxpool gap conv1-10
-"""
-'''
-QUICK = LADDER.replace("conv3-16 conv3-64 conv3-16", "conv3-8").replace("epochs    = 5", "epochs    = 2")
-
-
-def train(text: str, runs: Path, *, rungs: tuple[str, ...] = (), seeds: int = 1) -> list[ClimbEvent]:
-    ladder = parse_ladder(text, name="tiny")
-    begun, *events = climb(ladder, rungs=rungs, seeds=seeds, runs=runs, threads=1)
-    assert isinstance(begun, SweepStarted)
-    return events
-
-
-def kinds(events: list[ClimbEvent]) -> list[str]:
-    return [type(event).__name__ for event in events]
-
-
-Say = Callable[..., tuple[int, str, str]]
+from tests.climbs import (
+    LADDER,
+    QUICK,
+    kinds,
+    read_until,
+    rung,
+    started,
+    train,
+)
+from tests.commands import Say, speaker
 
 
 @pytest.fixture
@@ -74,17 +39,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["smallprint", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
-
-
-def rung(name: str, network: str, optimiser: str = "adam lr=0.01") -> str:
-    return f'\n[[rung]]\nname = "{name}"\nnetwork = "{network}"\n[rung.recipe]\noptimiser = "{optimiser}"\n'
+    return speaker(monkeypatch, capsys)
 
 
 # What is stored
@@ -152,34 +107,6 @@ def bits(folder: Path) -> tuple[bytes, list[str]]:
     """The weights, and the epochs without their seconds."""
     rows = [line.rpartition(",")[0] for line in (folder / "epochs.csv").read_text().splitlines()]
     return (folder / "weights.safetensors").read_bytes(), rows
-
-
-@contextlib.contextmanager
-def started(folder: Path, *words: str, text: str = LADDER) -> Iterator[subprocess.Popen[str]]:
-    """A climb in a session of its own, stopped at the latest when the test ends."""
-    (folder / "tiny.toml").write_text(text)
-    command = [sys.executable, "-m", "smallprint", "climb", "tiny.toml", "--threads", "1", *words]
-    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def read_until(process: subprocess.Popen[str], start: str) -> str:
-    """Its output up to the line that begins so."""
-    assert process.stdout
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if line.strip().startswith(start):
-            return seen
-    raise AssertionError(f"no line {start!r}: {seen}")
 
 
 def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same_bits(
@@ -292,131 +219,6 @@ def test_the_same_climb_twice_at_once_trains_once(
     assert out.count("not measured") == 1
     assert (process.returncode, nothing) == (0, "")
     assert bits(tmp_path / folder) == uninterrupted
-
-
-# Side by side
-
-PAIR = QUICK.replace("epochs    = 2", "epochs    = 900") + rung("wide", "conv3-16 batchnorm relu gap conv1-10")
-SHORT = rung("last", "conv3-8 batchnorm relu gap conv1-10") + "epochs = 1\n"
-STOPPED = "\nstopped. Finished epochs are kept; the same command goes on behind them.\n"
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
-
-
-def children(pid: int) -> set[int]:
-    """The processes that this one has started and that live; a zombie does not."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, parent = path.read_text().rpartition(") ")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found.add(int(path.parent.name))
-    return found
-
-
-def gone(pids: set[int]) -> bool:
-    """Whether all of them have ended, or do within seconds."""
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def side_by_side(folder: Path) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    return started(folder, "--workers", "2", text=PAIR)
-
-
-def both_run(process: subprocess.Popen[str]) -> None:
-    read_until(process, "base")
-    read_until(process, "wide")
-
-
-def test_rungs_overlap_and_each_is_judged_when_its_own_seeds_have_ended(tmp_path: Path) -> None:
-    ladder = parse_ladder(QUICK.replace("epochs    = 2", "epochs    = 200") + SHORT, name="tiny")
-    _, *events = climb(ladder, seeds=1, runs=tmp_path, threads=1, workers=2)
-    told: dict[str, list[str]] = {"base": [], "last": []}
-    for event in events:
-        assert not isinstance(event, SweepStarted)
-        about = (
-            event.result if isinstance(event, RungJudged) else event if isinstance(event, RungStarted) else event.job
-        )
-        told[about.rung.name].append(type(event).__name__)
-    assert told["last"] == ["RungStarted", "RunStarted", "EpochEnded", "RunEnded", "RungJudged"]
-    assert told["base"] == ["RungStarted", "RunStarted", *["EpochEnded"] * 200, "RunEnded", "RungJudged"]
-    judged = [event.result for event in events if isinstance(event, RungJudged)]
-    assert [result.rung.name for result in judged] == ["last", "base"]
-    again = [event.result for event in climb(ladder, runs=tmp_path) if isinstance(event, RungJudged)]
-    assert again == judged[::-1]
-
-
-def test_seeds_that_end_in_any_order_are_judged_in_theirs(tmp_path: Path) -> None:
-    ladder = parse_ladder(QUICK, name="tiny")
-    with RunWriter(tmp_path / "one" / "tiny" / "base" / "seed-0", holder=1):
-        *_, judged = climb(ladder, seeds=3, runs=tmp_path / "one", threads=1)
-    assert isinstance(judged, RungJudged)
-    assert [run.seed for run in judged.result.runs] == [1, 2]  # and seed 0 is left
-    *events, judged = climb(ladder, seeds=3, runs=tmp_path / "one", threads=1, workers=3)
-    assert isinstance(judged, RungJudged)
-    assert [run.seed for run in judged.result.runs] == [0, 1, 2]
-    assert not any(isinstance(event, RunLeft) for event in events)
-
-
-@needs_proc
-@pytest.mark.parametrize("how", ["keys", "SIGINT", "SIGTERM"])
-def test_ctrl_c_and_sigterm_stop_all_workers_keep_their_epochs_and_the_next_start_goes_on(
-    tmp_path: Path, how: str
-) -> None:
-    with side_by_side(tmp_path) as process:
-        both_run(process)
-        workers = children(process.pid)
-        if how == "keys":
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them
-        else:
-            process.send_signal(signal.Signals[how])
-        _, err = process.communicate(timeout=30)
-        assert len(workers) >= 2
-        assert gone(workers)
-    assert (process.returncode, err) == (130, STOPPED)
-    stored = [read_run(tmp_path / "runs" / "tiny" / name / "seed-0") for name in ("base", "wide")]
-    assert all((run.status, 1 <= len(run.epochs) < 900) == ("training", True) for run in stored)
-    stream = climb(parse_ladder(PAIR, name="tiny"), runs=tmp_path / "runs", threads=1, workers=2)
-    begun = {}
-    for event in stream:
-        if isinstance(event, RunStarted):
-            begun[event.job.rung.name] = event.stored
-        if len(begun) == 2:
-            break
-    stream.close()
-    for run in stored:
-        assert begun[run.rung][: len(run.epochs)] == run.epochs
-
-
-@needs_proc
-def test_workers_end_themselves_when_their_parent_is_killed(tmp_path: Path) -> None:
-    with side_by_side(tmp_path) as process:
-        both_run(process)
-        workers = children(process.pid)
-        process.kill()
-        process.wait()
-        assert len(workers) >= 2
-        assert gone(workers)
-    for name in ("base", "wide"):
-        with RunWriter(tmp_path / "runs" / "tiny" / name / "seed-0") as writer:
-            stored = writer.stored()
-        assert stored
-        assert (stored.status, 1 <= len(stored.epochs) < 900) == ("training", True)
-
-
-@needs_proc
-def test_a_climb_beside_another_trains_what_that_does_not_hold(tmp_path: Path, say: Say) -> None:
-    with side_by_side(tmp_path) as process:
-        both_run(process)
-        (tmp_path / "tiny.toml").write_text(PAIR + SHORT)
-        status, out, err = say("climb", "tiny.toml", "--workers", "2", "--threads", "1")
-    held = f"held by process {process.pid}: 2 runs (base seed 0, wide seed 0); start again when it has ended"
-    assert (status, err) == (2, f"smallprint: {held}\n")
-    assert read_run(tmp_path / "runs" / "tiny" / "last" / "seed-0").status == "finished"
-    assert "report: " in out
 
 
 # What fails
