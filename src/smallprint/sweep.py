@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,29 +66,29 @@ def sweep(
         root=root, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
         precision=placement.precision, grows=side and threads is None,
     )  # fmt: skip
-    if placement.together:
-        yield from _together(jobs, dataset, terms, placement.at_once)
-    elif side:
-        with closing(side_by_side(jobs, dataset, terms, placement.at_once)) as events:
+    with closing(trainings(Backlog(jobs), dataset, terms, placement)) as events:
+        yield from events
+
+
+def trainings(
+    backlog: Backlog, dataset: Dataset, terms: Terms, placement: Placement
+) -> Generator[JobEvent, None, None]:
+    """Train what is in a backlog, and what is added to it while an event is told, until nothing is left in it.
+
+    Raises:
+        RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
+    """
+    if placement.at_once > 1 and not placement.together:
+        with closing(side_by_side(backlog, dataset, terms, placement.at_once)) as events:
             yield from events
-    else:
-        yield from _alone(jobs, dataset, terms)
-
-
-def _alone(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Iterator[JobEvent]:
-    backlog = Backlog(jobs)
+        return
     while backlog:
-        job = backlog.take()
-        assert job, "nothing is in training that could be waited for"
-        for event in train(job, dataset, terms):
-            if not backlog.takes_back(event):
-                yield event
-
-
-def _together(jobs: Sequence[Job], dataset: Dataset, terms: Terms, most: int) -> Iterator[JobEvent]:
-    """So many seeds of a rung at a time."""
-    backlog = Backlog(jobs)
-    while backlog:
-        for event in train_together(backlog.take_alike(most), dataset, terms):
+        if placement.together:
+            told = train_together(backlog.take_alike(placement.at_once), dataset, terms)
+        else:
+            job = backlog.take()
+            assert job, "nothing is in training that could be waited for"
+            told = train(job, dataset, terms)
+        for event in told:
             if not backlog.takes_back(event):
                 yield event

@@ -20,7 +20,9 @@ from smallprint.jobs.job import (
     RunLeft,
     RunSetAside,
     RunStarted,
+    RunStopped,
     Terms,
+    Threshold,
     stored_whole,
 )
 from smallprint.results.runs import read_run
@@ -260,6 +262,30 @@ def test_a_folder_that_cannot_be_written_is_an_error(job: Job, digits: Dataset, 
     terms = Terms(root=tmp_path / "file", device="cpu", threads=1, holder=1)
     with pytest.raises(RunError, match="cannot be written: Not a directory"):
         list(train(job, digits, terms))
+
+
+def test_a_training_that_misses_its_threshold_stops_there_and_can_go_on_later(
+    long: Ladder, digits: Dataset, terms: Terms
+) -> None:
+    job = Job(ladder=long, rung=long.rungs[0], seed=0)
+    bound = replace(job, threshold=Threshold(since=2, correct=digits.facts.test + 1))
+    *before, stopped = train(bound, digits, terms)
+    assert isinstance(stopped, RunStopped)
+    assert [epoch.epoch for epoch in stopped.epochs] == [1, 2]
+    assert sum(isinstance(event, EpochEnded) for event in before) == 2
+    again = list(train(bound, digits, terms))
+    assert again == [stopped]  # nothing is trained to find out the same
+    *_, ended = train(job, digits, terms)
+    assert isinstance(ended, RunEnded)
+    assert not ended.reused
+    assert len(ended.run.epochs) == job.rung.recipe.epochs
+    alone = trained(job, digits, replace(terms, root=terms.root / "alone")).run
+    assert [e.test_correct for e in ended.run.epochs] == [e.test_correct for e in alone.epochs]
+
+
+def test_a_threshold_that_is_kept_changes_nothing(job: Job, digits: Dataset, terms: Terms) -> None:
+    kept = trained(replace(job, threshold=Threshold(since=1, correct=0)), digits, terms).run
+    assert kept.status == "finished"
 
 
 def test_threads_that_become_free_are_tried_and_change_no_bit(

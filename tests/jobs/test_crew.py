@@ -21,7 +21,7 @@ import pytest
 from smallprint.jobs import crew
 from smallprint.jobs.alone import train
 from smallprint.jobs.crew import side_by_side
-from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms
+from smallprint.jobs.job import Backlog, EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
@@ -67,12 +67,12 @@ def test_side_by_side_stores_the_same_bits_as_one_after_the_other(
     jobs = jobs_of(tiny, 2)
     for job in jobs:
         list(train(job, digits, terms(tmp_path / "one")))
-    events = list(side_by_side(jobs, digits, terms(tmp_path / "two"), 2))
+    events = list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "two"), 2))
     assert files(tmp_path / "two") == files(tmp_path / "one")
     for job in jobs:
         told = [type(event).__name__ for event in events if event.job == job]
         assert told == ["RunStarted", "EpochEnded", "EpochEnded", "RunEnded"]
-    again = list(side_by_side(jobs, digits, terms(tmp_path / "two"), 2))
+    again = list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "two"), 2))
     assert [(event.job, event.reused) for event in again if isinstance(event, RunEnded)] == [
         (job, True) for job in jobs
     ]
@@ -85,7 +85,7 @@ def test_a_worker_that_is_killed_fails_its_run_alone_and_the_run_goes_on_at_the_
     events: list[JobEvent] = []
     half_way: set[int] = set()  # seeds; a process may be through with its first one before the other has begun
     killed = False
-    for event in side_by_side(jobs, digits, terms(tmp_path), 2):
+    for event in side_by_side(Backlog(jobs), digits, terms(tmp_path), 2):
         events.append(event)
         if isinstance(event, EpochEnded):
             half_way.add(event.job.seed)
@@ -136,7 +136,7 @@ def test_a_worker_that_dies_before_it_can_begin_fails_its_run_alone(
     monkeypatch.syspath_prepend(tmp_path / "path")  # which a spawned process takes over
     monkeypatch.setenv("CC", "no-such-compiler")  # so that training needs torch
     jobs = jobs_of(replace(tiny, rungs=tiny.rungs[:1]), 3)
-    runs = [event.run for event in ended(list(side_by_side(jobs, digits, terms(tmp_path / "runs"), 2))).values()]
+    runs = [event.run for event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "runs"), 2))).values()]
     assert sorted(run.status for run in runs) == ["failed", "finished", "finished"]
     failed = next(run for run in runs if run.status == "failed")
     assert failed.reason == "its process ended with status 7 before the run did"
@@ -148,7 +148,7 @@ def test_a_run_that_fails_leaves_its_process_to_the_next_one(tiny_text: str, dig
     ladder = parse_ladder(tiny_text + HUGE, name="tiny")
     base, _, huge = ladder.rungs
     jobs = jobs_of(replace(ladder, rungs=(huge, base)), 2)
-    runs = {name: event.run for name, event in ended(list(side_by_side(jobs, digits, terms(tmp_path), 2))).items()}
+    runs = {name: event.run for name, event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2))).items()}
     assert {name: run.status for name, run in runs.items()} == {
         ("huge", 0): "failed", ("huge", 1): "failed", ("base", 0): "finished", ("base", 1): "finished",
     }  # fmt: skip
@@ -164,7 +164,7 @@ def test_a_torch_that_cannot_be_imported_is_the_reason_on_record(
     monkeypatch.syspath_prepend(tmp_path / "path")
     monkeypatch.setenv("CC", "no-such-compiler")
     jobs = jobs_of(tiny, 1)
-    runs = [event.run for event in ended(list(side_by_side(jobs, digits, terms(tmp_path / "runs"), 2))).values()]
+    runs = [event.run for event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "runs"), 2))).values()]
     assert [run.status for run in runs] == ["failed", "failed"]
     assert runs[0].reason == "ImportError: libtorch.so: wrong ELF class (torch.py, line 1)"
 
@@ -174,7 +174,7 @@ def test_who_leaves_takes_all_processes_along_and_keeps_the_finished_epochs(
 ) -> None:
     endless = parse_ladder(tiny_text.replace("epochs    = 2", "epochs    = 9000"), name="tiny")
     jobs = jobs_of(endless, 1)
-    stream = side_by_side(jobs, digits, terms(tmp_path), 2)
+    stream = side_by_side(Backlog(jobs), digits, terms(tmp_path), 2)
     seen: set[str] = set()
     for event in stream:
         if isinstance(event, EpochEnded):
@@ -196,7 +196,7 @@ def test_a_folder_that_is_held_is_tried_again_behind_all_others(tiny: Ladder, di
     for_good, for_now = (RunWriter(job.folder(tmp_path), holder=1) for job in jobs[:2])
     with for_good:
         with for_now:
-            stream = side_by_side(jobs, digits, terms(tmp_path), 2)
+            stream = side_by_side(Backlog(jobs), digits, terms(tmp_path), 2)
             while not isinstance(events[-1] if events else None, EpochEnded):
                 events.append(next(stream))
         events.extend(stream)
@@ -212,7 +212,7 @@ def test_what_is_wrong_with_one_folder_leaves_that_run_and_the_others_are_traine
     folder = jobs[1].folder(tmp_path)
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where a folder should be")
-    events = list(side_by_side(jobs, digits, terms(tmp_path), 2))
+    events = list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2))
     assert [(event.job, event.held) for event in events if isinstance(event, RunLeft)] == [(jobs[1], False)]
     assert [event.run.status for event in ended(events).values()] == ["finished"] * 3
 
@@ -223,7 +223,7 @@ def test_folders_that_are_taken_away_or_damaged_on_the_way_stop_no_other_run(
     jobs = jobs_of(replace(long, rungs=long.rungs[:1]), 4)
     taken, *_, damaged = jobs
     events: list[JobEvent] = []
-    for event in side_by_side(jobs, digits, terms(tmp_path), 2):
+    for event in side_by_side(Backlog(jobs), digits, terms(tmp_path), 2):
         events.append(event)
         if isinstance(event, EpochEnded) and event.job == taken and taken.folder(tmp_path).exists():
             taken.folder(tmp_path).rename(tmp_path / "elsewhere")  # removing it would race with who writes into it
@@ -237,7 +237,7 @@ def test_folders_that_are_taken_away_or_damaged_on_the_way_stop_no_other_run(
         ("base", 1): "finished", ("base", 2): "finished",
     }  # fmt: skip
     shutil.rmtree(damaged.folder(tmp_path))
-    again = ended(list(side_by_side(jobs, digits, terms(tmp_path), 2)))
+    again = ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2)))
     assert {event.run.status for event in again.values()} == {"finished"}
     assert sum(event.reused for event in again.values()) == 2
 
@@ -309,13 +309,13 @@ def test_a_full_disk_ends_all_with_one_message_every_folder_stays_readable_and_t
     jobs = jobs_of(tiny, 4)
     told: list[JobEvent] = []
     with pytest.raises(RunError, match="cannot be written: No space left on device; what is stored stays as it is"):
-        told.extend(side_by_side(jobs, digits, terms(tiny_disk), 2))
+        told.extend(side_by_side(Backlog(jobs), digits, terms(tiny_disk), 2))
     stored = {job: read_run(job.folder(tiny_disk)) for job in jobs if (job.folder(tiny_disk) / "run.json").exists()}
     finished = [job for job, run in stored.items() if run.status == "finished"]
     assert 0 < len(finished) < len(jobs)
     assert {run.status for run in stored.values()} <= {"finished", "training"}
     subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
-    again = ended(list(side_by_side(jobs, digits, terms(tiny_disk), 2)))
+    again = ended(list(side_by_side(Backlog(jobs), digits, terms(tiny_disk), 2)))
     assert {event.run.status for event in again.values()} == {"finished"}
     assert [event.job for event in again.values() if event.reused] == finished
     for job in jobs:
@@ -327,7 +327,7 @@ def test_a_worker_that_dies_between_two_jobs_is_replaced_and_nothing_fails(
     tiny: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:
     events: list[JobEvent] = []
-    for event in side_by_side(jobs_of(tiny, 1), digits, terms(tmp_path), 1):
+    for event in side_by_side(Backlog(jobs_of(tiny, 1)), digits, terms(tmp_path), 1):
         events.append(event)
         if isinstance(event, RunEnded):
             (worker,) = multiprocessing.active_children()

@@ -26,7 +26,15 @@ def test_a_backlog_hands_out_what_is_held_once_more_behind_all_others(tiny: Ladd
     assert not backlog
 
 
-# In place of a process that is no more
+def test_jobs_may_be_added_on_the_way_but_none_is_done_twice(tiny: Ladder) -> None:
+    first, second = (Job(ladder=tiny, rung=tiny.rungs[0], seed=seed) for seed in range(2))
+    backlog = Backlog()
+    assert not backlog
+    backlog.add([first])
+    assert backlog.take() == first
+    backlog.add([first, second])
+    assert backlog.take() == second
+    assert not backlog
 
 
 def _taught(tiny_text: str, loss: str) -> Ladder:

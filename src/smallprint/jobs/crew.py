@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import wait
 from time import monotonic
 
-from smallprint.jobs.job import Backlog, Job, JobEvent, RunEnded, RunLeft, Terms, stored_whole
+from smallprint.jobs.job import LAST, Backlog, Job, JobEvent, RunEnded, Terms, stored_whole
 from smallprint.jobs.keeping import give_up
 from smallprint.jobs.shared import SharedDataset
 from smallprint.jobs.worker import Message, Trouble, work
@@ -21,8 +21,10 @@ _SPAWN = get_context("spawn")  # a fork would copy the locks of torch's threads,
 _PATIENCE = 5.0  # seconds for a worker to end by itself
 
 
-def side_by_side(jobs: Sequence[Job], dataset: Dataset, terms: Terms, workers: int) -> Generator[JobEvent, None, None]:
+def side_by_side(backlog: Backlog, dataset: Dataset, terms: Terms, workers: int) -> Generator[JobEvent, None, None]:
     """Train jobs in so many processes at once, begun in their order; what every process tells, as it comes.
+
+    Jobs that are added to the backlog while an event is told are trained too.
 
     A process that dies ends its run as `failed`; another one takes its place. When the caller goes, by closing
     the generator or by an exception in it, so do all processes.
@@ -31,7 +33,6 @@ def side_by_side(jobs: Sequence[Job], dataset: Dataset, terms: Terms, workers: i
         RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
     crew = _Crew(dataset, terms, workers)
-    backlog = Backlog(jobs)
     try:
         while backlog or crew.busy:
             while backlog and crew.has_room:
@@ -127,7 +128,7 @@ class _Crew:
             worker.job = None
             yield from give_up(job, self.data, self.terms, said.reason)
             return
-        if isinstance(said, RunEnded | RunLeft):
+        if isinstance(said, LAST):
             worker.job = None
         yield said
 

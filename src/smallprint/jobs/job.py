@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smallprint.results.runs import Epoch, Precision, Run, run_folder, run_hash, stored_run
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.recipe import Distilled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """What every epoch from some epoch on must reach; the first that does not is the training's last."""
+
+    since: int  # epoch, counted from 1
+    correct: int  # test images
+
+    def missed_by(self, epoch: Epoch) -> bool:
+        """Whether there is no point in going on behind an epoch."""
+        return epoch.epoch >= self.since and epoch.test_correct < self.correct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +31,7 @@ class Job:
     ladder: Ladder
     rung: Rung
     seed: int
+    threshold: Threshold | None = field(default=None)  # below which it is not trained to its end
 
     @property
     def name(self) -> tuple[str, int]:
@@ -89,6 +102,14 @@ class RunEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped:
+    """An epoch missed the job's threshold: the rest is not trained, but could be, behind what is stored."""
+
+    job: Job
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunLeft:
     """A job is not trained now: its folder is held by another process, or must be put right by a person."""
 
@@ -98,7 +119,8 @@ class RunLeft:
     holder: int | None = None  # the process that holds it, if it is known
 
 
-JobEvent = RunSetAside | RunStarted | EpochEnded | RunEnded | RunLeft
+JobEvent = RunSetAside | RunStarted | EpochEnded | RunEnded | RunStopped | RunLeft
+LAST = (RunEnded, RunStopped, RunLeft)  # behind one of these comes nothing more of a job
 
 
 def stored_whole(job: Job, data: str, root: Path) -> Run | None:
@@ -123,15 +145,28 @@ def with_teachers(jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 
 class Backlog:
-    """Jobs to do, first come, first served; but a teacher before its pupils, and a held one again at the end, once."""
+    """Jobs to do, first come, first served; but a teacher before its pupils, and a held one again at the end, once.
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = deque(jobs)
-        self._open = {job.name for job in jobs}  # that have not ended
+    More may be added while they are done.
+    """
+
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        self._jobs: deque[Job] = deque()
+        self._named: set[tuple[str, int]] = set()  # that were ever here
+        self._open: set[tuple[str, int]] = set()  # of those, that have not ended
         self._again: list[Job] = []
+        self.add(jobs)
 
-    def __bool__(self) -> bool:
-        return bool(self._jobs)
+    def add(self, jobs: Sequence[Job]) -> None:
+        """More jobs, behind the others, with the teachers that they need; what has been here is not done again."""
+        for job in with_teachers(jobs):
+            if job.name not in self._named:
+                self._named.add(job.name)
+                self._open.add(job.name)
+                self._jobs.append(job)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
 
     def take(self) -> Job | None:
         """The next job; None if all of them wait for a teacher that is being trained."""
@@ -151,6 +186,13 @@ class Backlog:
                 taken.append(job)
         return taken
 
+    def withdraw(self, jobs: Sequence[Job]) -> None:
+        """Those of these jobs that are still here are not done."""
+        for job in jobs:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._open.discard(job.name)
+
     def put_back(self, job: Job) -> None:
         """A job that was taken and not begun is the next one again."""
         self._jobs.appendleft(job)
@@ -161,7 +203,7 @@ class Backlog:
             self._again.append(event.job)
             self._jobs.append(event.job)
             return True
-        if isinstance(event, RunEnded | RunLeft):
+        if isinstance(event, LAST):
             self._open.discard(event.job.name)
         return False
 

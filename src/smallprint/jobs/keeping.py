@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import smallprint
 from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunSetAside, RunStarted, Terms
+from smallprint.results.holding import HeldError
 from smallprint.results.runs import DiskError, Environment, Epoch, Run
-from smallprint.results.writer import HeldError, RunWriter
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 from smallprint.training.machine import torch_version
 

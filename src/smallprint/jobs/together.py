@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import smallprint
 from smallprint.jobs.alone import teacher_of
-from smallprint.jobs.job import Job, JobEvent, RunEnded, RunLeft, Terms, stored_whole
+from smallprint.jobs.job import Job, JobEvent, RunEnded, RunLeft, RunStopped, Terms, stored_whole
 from smallprint.jobs.keeping import Keeping, leaving, reason_of
 from smallprint.results.runs import Environment
 from smallprint.results.writer import RunWriter
@@ -93,9 +93,13 @@ class _Together:
                 for number, keeping in self._still():
                     epochs = tuple(stack.epochs[number])
                     yield self._kept(number, partial(keeping.epoch, epochs, environment, stack.checkpoint(number)))
-                for number, _ in self._still():
+                for number, keeping in self._still():
+                    threshold = keeping.job.threshold
                     if stack.epochs[number][-1].diverged:
                         yield self._finished(stack, number)
+                    elif threshold and threshold.missed_by(stack.epochs[number][-1]):
+                        self.going.discard(number)
+                        yield RunStopped(job=keeping.job, epochs=tuple(stack.epochs[number]))
                 self._drop_left(stack)
             for number, _ in self._still():
                 yield self._finished(stack, number)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from smallprint.spec.dataset import DataPlace, Split, known_facts
 from smallprint.training.data.cache import cache_folder
+from smallprint.training.data.held_out import held_out
 from smallprint.training.data.in_memory import Dataset
 from smallprint.training.data.known import find_dataset, load_known
 from smallprint.training.data.own import load_own, needs_split
 
-__all__ = ["Dataset", "cache_folder", "find_dataset", "load_dataset", "needs_split"]
+__all__ = ["Dataset", "cache_folder", "find_dataset", "held_out", "load_dataset", "needs_split"]
 
 
 def load_dataset(data: DataPlace | str | Path, folder: Path | None = None, *, split: str | None = None) -> Dataset:
