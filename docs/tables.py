@@ -15,15 +15,18 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.record import read_record
-from smallprint.results.verdict import worst_of_last
+from smallprint.results.verdict import counted_clauses, worst_of_last
+from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder
-from smallprint.spec.ladder_file import read_ladder
+from smallprint.spec.ladder_file import parse_ladder, read_ladder
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -92,6 +95,70 @@ def published(name: str) -> str:
     }
     paragraphs = [["\n".join(rows), said], *([title, "\n".join(lines)] for title, lines in lists.items() if lines)]
     return "\n\n".join(text for paragraph in paragraphs for text in paragraph)
+
+
+def records(dataset: str) -> str:
+    """Certified rungs on a data set beside what others have claimed, from the smallest network to the largest."""
+    ours = list(_certified(dataset))
+    rows = [
+        "| parameters | network | epochs | promised test accuracy | worst of the last epochs | seeds "
+        "| keep the promise | pass rate at least |",
+        "|--:|---|--:|---|---|--:|--:|---|",
+        *(_row([f"{size:,}", *cells]) for size, cells in sorted([*ours, *_claimed()], key=lambda row: row[0])),
+    ]
+    return "\n".join(rows if ours else [*rows, "", "None of our rungs is certified yet."])
+
+
+def _certified(dataset: str) -> Iterator[tuple[int, list[str]]]:
+    """Parameters and the other cells of every rung of which a record has a certificate."""
+    for path in sorted((ROOT / "records").glob("*.json")):
+        record = read_record(path)
+        for recorded in record.rungs:
+            certificate = recorded.certificate
+            if certificate is None or not certificate.of:
+                continue
+            ladder = parse_ladder(recorded.text, name=record.ladder)
+            if ladder.dataset != dataset:
+                continue
+            rung, contract = ladder.rung(recorded.name), record.contract
+            counted = [run for run in recorded.runs if certificate.counts(run.seed)]
+            measured = Measured.of(assess(ladder, rung, counted), contract.last_epochs)
+            who = f"**[{ladder.name}:{rung.name}](../records/{path.name})**"
+            if teacher := ladder.teacher(rung):
+                size = f"{ladder.trace(teacher).parameters:,} parameters, {teacher.recipe.epochs} epochs"
+                who += f", distilled from `{teacher.name}` ({size})"
+            yield (
+                recorded.parameters,
+                [
+                    who,
+                    str(rung.recipe.epochs),
+                    _promised(contract),
+                    f"{min(measured.worst):.2f}, mean {fmean(measured.worst):.2f}" if measured else NONE,
+                    str(certificate.of),
+                    str(certificate.passed),
+                    f"{floor(1000 * certificate.rate_at_least) / 10:.1f}%, {certificate.outcome}",
+                ],
+            )
+
+
+def _claimed() -> Iterator[tuple[int, list[str]]]:
+    """Parameters and the other cells of what others have published; each rests on one training."""
+    said = tomllib.loads((ROOT / "docs" / "public-claims.toml").read_text(encoding="utf-8"))
+    contract = Contract.parse(said["contract"])
+    for claim in said["claim"]:
+        size, epochs, last = claim["parameters"], claim["epochs"], claim.get("last")
+        if last:
+            clauses = counted_clauses(contract, parameters=size, macs=0, epochs=epochs)
+            kept = all(clause.kept for clause in clauses)
+            kept = kept and all(contract.accuracy.allows(Fraction(str(accuracy))) for accuracy in last)
+            found = [_promised(contract), f"{min(last):.2f}", "1", str(int(kept))]
+        else:
+            found = [NONE, f"not published; {claim['best']:.2f} is the {claim['note']}", "1", "not known"]
+        yield size, [claim["source"], f"{epochs:,}", *found, NONE]
+
+
+def _promised(contract: Contract) -> str:
+    return f"{contract.accuracy}% in each of the last {contract.last_epochs}"
 
 
 def _assessed(name: str) -> tuple[Ladder, str, list[RungResult]]:
@@ -341,6 +408,7 @@ _SPEED: dict[str, Callable[..., str]] = {
 TABLES: dict[str, Callable[..., str]] = {
     "progressive": progressive,
     "published": published,
+    "records": records,
     "epoch": epoch,
     "speed": speed,
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.arguments import check_device, data_at, input_shape, ladder_at, rungs_at, split_place
+from smallprint.arguments import check_device, data_at, input_shape, ladder_at, one_rung_at, rungs_at, split_place
 from smallprint.spec.dataset import DataPlace, DatasetFacts, Split
 from smallprint.spec.errors import LadderError, NotationError
 
@@ -38,6 +38,16 @@ def test_rungs_come_in_the_ladders_order_each_once() -> None:
     assert rungs_at("digits")[1] == list(rungs_at("digits")[0].rungs)
     with pytest.raises(LadderError, match="did you mean 'dropout'"):
         rungs_at("progressive:dropuot")
+
+
+def test_one_rung_is_named_unless_there_is_no_other(tmp_path: Path, tiny_text: str) -> None:
+    ladder, rung = one_rung_at("progressive:dropout")
+    assert (ladder.name, rung.name) == ("progressive", "dropout")
+    with pytest.raises(NotationError, match="say which rung, as in digits:quiet-end; digits has base, batchnorm, "):
+        one_rung_at("digits")
+    alone = tmp_path / "alone.toml"
+    alone.write_text(tiny_text[: tiny_text.rindex("[[rung]]")])
+    assert one_rung_at(str(alone))[1].name == "base"
 
 
 def test_an_input_shape_is_three_sides() -> None:

@@ -229,7 +229,7 @@ def test_help_and_version_are_answered(say: Say) -> None:
     status, out, err = say("--help")
     assert (status, err) == (0, "")
     assert "..." not in out.split("Commands:")[1]  # every command's help fits its line
-    for command in ("climb", "show", "diff", "judge", "report", "new", "data", "ladders", "doctor"):
+    for command in ("climb", "certify", "show", "diff", "judge", "report", "new", "data", "ladders", "doctor"):
         assert say(command, "-h").out.startswith(f"Usage: smallprint {command} ")
 
 

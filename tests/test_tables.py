@@ -144,6 +144,78 @@ def result(folder: Path, name: str, found: dict[str, Any], *, trial: bool = Fals
     path.write_text(json.dumps({**said, "machine": MACHINE, "settings": {"images": 640}, **found}))
 
 
+CLAIMS = """
+[contract]
+accuracy    = ">= 99.4%"
+last_epochs = 5
+parameters  = "< 8000"
+epochs      = "<= 15"
+
+[[claim]]
+source     = "a/kept"
+parameters = 7864
+epochs     = 15
+last       = [99.46, 99.43, 99.43, 99.40, 99.45]
+
+[[claim]]
+source     = "b/short"
+parameters = 6750
+epochs     = 15
+last       = [99.26, 99.33, 99.41, 99.43, 99.50]
+
+[[claim]]
+source     = "c/large"
+parameters = 8172
+epochs     = 15
+last       = [99.48, 99.44, 99.48, 99.51, 99.57]
+
+[[claim]]
+source     = "d/best"
+parameters = 697
+epochs     = 2000
+best       = 99.03
+note       = "best epoch"
+"""
+
+
+def certified(folder: Path) -> None:
+    """Write the record of a rung of three-steps with two fresh seeds that broke its promise."""
+    ladder = read_ladder("three-steps")
+    rung = ladder.rung("narrow")
+    certificate = {"outcome": "refuted", "certainty": "95% of seeds, 95% confidence", "passed": 0, "of": 2,
+                   "first_seed": 1000}  # fmt: skip
+    runs = [run(1000, [9_930] * 15), run(1001, [9_934] * 15), run(1002, [9_000] * 15)]
+    said = {"name": "narrow", "network": "", "parameters": ladder.trace(rung).parameters, "macs": 1, "runs": runs,
+            "rung": ladder.only(rung), "certificate": certificate}  # fmt: skip
+    document = {"ladder": "three-steps", "contract": ladder.contract.clauses(), "made_with": MADE_WITH, "rungs": [said]}
+    (folder / "records" / "three-steps-narrow.json").write_text(json.dumps(document))
+
+
+def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_rests_on(
+    tables: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "docs" / "public-claims.toml").write_text(CLAIMS)
+    claims = tables.records("mnist").splitlines()
+    promise, none = ">= 99.4% in each of the last 5", tables.NONE
+    assert claims[2:] == [
+        f"| 697 | d/best | 2,000 | {none} | not published; 99.03 is the best epoch | 1 | not known | {none} |",
+        f"| 6,750 | b/short | 15 | {promise} | 99.26 | 1 | 0 | {none} |",
+        f"| 7,864 | a/kept | 15 | {promise} | 99.40 | 1 | 1 | {none} |",
+        f"| 8,172 | c/large | 15 | {promise} | 99.44 | 1 | 0 | {none} |",
+        "",
+        "None of our rungs is certified yet.",
+    ]
+    certified(tmp_path)
+    record(tmp_path, {"narrow": [run(0, [9_990] * 15)]})  # has no certificate, so that it claims nothing here
+    both = tables.records("mnist").splitlines()
+    assert [line for line in both if line not in claims] == [
+        "| 8,582 | **[three-steps:narrow](../records/three-steps-narrow.json)** | 15 | "
+        f"{promise} | 99.30, mean 99.32 | 2 | 0 | 0.0%, refuted |"
+    ]
+    assert both[-1] == next(line for line in both if "three-steps" in line)  # the largest comes last
+    assert "three-steps" not in tables.records("digits")
+
+
 def test_what_no_benchmark_has_measured_says_so(tables: ModuleType) -> None:
     assert tables.speed("gpu") == "Not yet measured: `python -m benchmarks gpu --write` does it."
 

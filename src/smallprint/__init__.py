@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchNorm": "training.layers",
+    "Certificate": "results.sequential",
     "Clause": "results.verdict",
     "Contract": "spec.contract",
     "DataError": "spec.errors",
@@ -51,6 +52,7 @@ _HOMES = {
     "assess": "results.assessment",
     "assess_stored": "results.assessment",
     "build": "training.model",
+    "certify": "certify",
     "climb": "climb",
     "diagnose": "results.diagnosis",
     "diff": "spec.ladder",
@@ -69,6 +71,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # a table's keys are names too
 
 if TYPE_CHECKING:
+    from smallprint.certify import certify as certify
     from smallprint.classifier import SmallNetClassifier as SmallNetClassifier
     from smallprint.climb import climb as climb
     from smallprint.results.assessment import RungResult as RungResult
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from smallprint.results.runs import Run as Run
     from smallprint.results.runs import read_run as read_run
     from smallprint.results.runs import read_runs as read_runs
+    from smallprint.results.sequential import Certificate as Certificate
     from smallprint.results.verdict import Clause as Clause
     from smallprint.results.verdict import Verdict as Verdict
     from smallprint.results.verdict import judge as judge

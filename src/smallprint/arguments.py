@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from smallprint.spec.errors import NotationError, nearest, shown
+from smallprint.spec.errors import NotationError, listing, nearest, shown
 
 if TYPE_CHECKING:
     from smallprint.results.runs import Precision
@@ -58,6 +58,20 @@ def rungs_at(place: str, more: Sequence[str] = (), facts_of: FactsOf | None = No
     where, name = split_place(place)
     ladder = ladder_at(where, facts_of)
     return ladder, choose(ladder, [*more, *([] if name is None else [name])])
+
+
+def one_rung_at(place: str, facts_of: FactsOf | None = None) -> tuple[Ladder, Rung]:
+    """A ladder and the rung that LADDER:RUNG names; the only one of a ladder need not be named.
+
+    Raises:
+        LadderError: no such ladder or rung, or a ladder with faults.
+        NotationError: more than one rung.
+    """
+    ladder, rungs = rungs_at(place, facts_of=facts_of)
+    if len(rungs) != 1:
+        names = listing(rung.name for rung in rungs)
+        raise NotationError(f"say which rung, as in {place}:{rungs[-1].name}; {ladder.name} has {names}")
+    return ladder, rungs[0]
 
 
 def ladder_at(where: str, facts_of: FactsOf | None = None) -> Ladder:
@@ -116,6 +130,19 @@ def input_shape(text: str | None) -> tuple[int, int, int]:
         raise NotationError(f"--input reads channels x height x width, as in 1x28x28, not {text!r}")
     channels, height, width = map(int, found.groups())
     return channels, height, width
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 30m, 2h or 1h30m, in seconds.
+
+    Raises:
+        NotationError: anything else, or no time at all.
+    """
+    found = re.fullmatch(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?", text)
+    total = sum(unit * int(said or 0) for unit, said in zip((3600, 60, 1), found.groups(), strict=True)) if found else 0
+    if not total:
+        raise NotationError(f"a time reads 90s, 30m, 2h or 1h30m, not {shown(text)}")
+    return float(total)
 
 
 def worker_count(text: str) -> int | Literal["auto"]:

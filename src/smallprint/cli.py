@@ -33,6 +33,7 @@ from smallprint.arguments import (
     data_at,
     input_shape,
     ladder_at,
+    one_rung_at,
     precision_named,
     rungs_at,
     split_place,
@@ -137,14 +138,10 @@ def climb(
         precision=products,
     )  # fmt: skip
     watch = Watch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
-    try:
-        with _heeding_sigterm(), closing(events):
-            results = watch.show(events)
-            stored = assess_here(chosen, runs, dataset)
-            html, markdown = _write_report(chosen, stored, runs / chosen.name, dataset)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    with _stopping_tidily(), closing(events):
+        results = watch.show(events)
+        stored = assess_here(chosen, runs, dataset)
+        html, markdown = _write_report(chosen, stored, runs / chosen.name, dataset)
     if as_json:
         from smallprint.views.documents import ladder_document
 
@@ -154,6 +151,46 @@ def climb(
     say_not_counted(chosen, stored)
     if why := watch.why_left_out():
         raise RunError(why)
+
+
+@app.command()
+def certify(
+    place: Annotated[str, typer.Argument(metavar="LADDER:RUNG", help="The rung to certify.")],
+    seeds_at_most: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Train no more than so many fresh seeds.")
+    ] = 200,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the record to this file; default: record.json among the rung's runs."),
+    ] = None,
+    runs: Runs = Path("runs"),
+    data: Data = None,
+    workers: WorkerCount = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
+    as_json: Json = False,
+) -> None:
+    """Train fresh seeds until they certify the contract, or refute it.
+
+    A bound that stays valid however often one looks is printed after each seed. Status 0: certified, 1: refuted, or
+    broken by the count of parameters, multiply-adds or epochs, 3: undecided.
+    """
+    crew, products = worker_count(workers), precision_named(precision)
+    check_device(device)
+    ladder, rung = one_rung_at(place, facts_of_data(data))
+    from smallprint.certify import certify as start
+    from smallprint.certify import never_kept
+    from smallprint.certifying import CertifyWatch, write_outcome
+
+    events = start(
+        ladder, rung.name, runs=runs, dataset=None if never_kept(ladder, rung) else load(ladder.data, data),
+        device=device, threads=threads, workers=crew, precision=products, at_most=seeds_at_most,
+    )  # fmt: skip
+    with _stopping_tidily(), closing(events):
+        ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
+    outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)
+    raise typer.Exit({"certified": DONE, "refuted": BROKEN, "undecided": UNDECIDED}[outcome])
 
 
 @app.command()
@@ -287,7 +324,7 @@ def report(
 ) -> None:
     """Write report.html and report.md from the stored runs."""
     from smallprint.results.runs import write_whole
-    from smallprint.views.documents import climb_commands, ladder_document, record_document, record_text
+    from smallprint.views.documents import ladder_document, record_document, record_text, training_commands
 
     read = ladder_at(ladder, facts_of_data(data, runs))
     dataset = load_if_here(read.data, data)
@@ -295,7 +332,7 @@ def report(
     html, markdown = _write_report(read, results, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
     if record:
-        document = record_document(read, results, climb_commands(ladder, read, results))
+        document = record_document(read, results, training_commands(ladder, read, results))
         write_whole(record, record_text(document).encode())
         written.append(str(record))
     if as_json:
@@ -402,11 +439,14 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what is under way as Ctrl-C does: tidily."""
+def _stopping_tidily() -> Iterator[None]:
+    """Let Ctrl-C, and SIGTERM like it, end what is under way with a word on how it goes on."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

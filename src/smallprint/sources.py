@@ -98,10 +98,12 @@ def assess_here(ladder: Ladder, runs: Path, dataset: Dataset | None = None) -> t
 def say_not_counted(ladder: Ladder, results: Sequence[RungResult]) -> None:
     """Which stored runs are left out, and what would train what is missing; nothing where all count."""
     from smallprint.results.assessment import why_not_counted
+    from smallprint.results.certification import FIRST
 
     if why := why_not_counted(ladder, results):
-        seeds = 1 + max(seed for result in results for seed in result.other_data)
-        say_fault(f"{why}; 'smallprint climb' with --seeds {seeds} trains what is missing")
+        climbed = [seed for result in results for seed in result.other_data if seed < FIRST]
+        how = f"climb' with --seeds {1 + max(climbed)}" if climbed else "certify'"
+        say_fault(f"{why}; 'smallprint {how} trains what is missing")
 
 
 def pictures_of(dataset: Dataset) -> Pictures:

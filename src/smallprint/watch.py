@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from time import monotonic
+from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 from smallprint.climb import ClimbEvent, Pace, RungJudged, RungStarted
-from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunSetAside, RunStarted
+from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunSetAside, RunStarted, RunStopped
 from smallprint.results.assessment import RungResult
 from smallprint.results.runs import Epoch
 from smallprint.spec.ladder import Ladder, Rung
@@ -40,12 +41,12 @@ class Watch:
         self._headed: Rung | None = None  # whose heading stands above
         self._in_table = False  # the last line was a row
         self._said: set[str] = set()  # what need not be said again
-        self._running: dict[tuple[str, int], tuple[Job, tuple[Epoch, ...]]] = {}
+        self._running = Running()
 
     def show(self, events: Iterable[ClimbEvent]) -> list[RungResult]:
         """Write what happens; return every rung's result, in the ladder's order."""
         results = []
-        with _LiveBar(self.console, self._doing) as bar:
+        with LiveBar(self.console, self._doing) as bar:
             self.console.print(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
             for event in events:
@@ -76,23 +77,15 @@ class Watch:
 
     def _keep_track(self, event: ClimbEvent) -> None:
         """Note which trainings run, and what is left of the climb."""
+        self._running.note(event)
         if isinstance(event, SweepStarted):
             self._many = event.placement.at_once > 1
             self._to_do = {job.name for job in event.left}
             self._to_train = len(event.left)
-        if isinstance(event, RungStarted | RungJudged | SweepStarted):
-            return
         if isinstance(event, RunLeft):
             self.left_out.append(event)
-        run = event.job.name
-        match event:
-            case RunStarted(job=job, stored=stored):
-                self._running[run] = (job, stored)
-            case EpochEnded(job=job, epoch=epoch):
-                self._running[run] = (job, (*self._running[run][1], epoch))
-            case RunEnded() | RunLeft():
-                self._running.pop(run, None)
-                self._to_do.discard(run)
+        if isinstance(event, RunEnded | RunLeft):
+            self._to_do.discard(event.job.name)
 
     def _tell(self, event: ClimbEvent) -> None:
         match event:
@@ -182,14 +175,49 @@ class Watch:
 
     def _screen(self) -> Text | None:
         """The running trainings, as many as the screen has room for."""
-        if not (self._many and self.console.is_terminal and self._running):
+        if not (self._many and self.console.is_terminal):
             return None
-        running = sorted(self._running.values(), key=lambda run: self._place(run[0]))
+        return self._running.table(self.ladder, self.console.height)
+
+
+class Running:
+    """The trainings that run at the moment, with the epochs behind them."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, int], tuple[Job, tuple[Epoch, ...]]] = {}
+
+    def note(self, event: object) -> None:
+        """Take an event into account."""
+        match event:
+            case RunStarted(job=job, stored=stored):
+                self._runs[job.name] = (job, stored)
+            case EpochEnded(job=job, epoch=epoch):
+                self._runs[job.name] = (job, (*self._runs[job.name][1], epoch))
+            case RunEnded(job=job) | RunStopped(job=job) | RunLeft(job=job):
+                self._runs.pop(job.name, None)
+
+    def table(self, ladder: Ladder, height: int) -> Text | None:
+        """A line for each, in the ladder's order, as many as a screen of that height has room for; None without any."""
+        if not self._runs:
+            return None
+        running = sorted(self._runs.values(), key=lambda run: (ladder.rungs.index(run[0].rung), run[0].seed))
         rows = [(job.rung.name, job.seed, job.rung.recipe.epochs, epochs) for job, epochs in running]
-        return terminal.running_table(rows, self.ladder.contract.last_epochs, self.console.height - _BESIDES)
+        return terminal.running_table(rows, ladder.contract.last_epochs, height - _BESIDES)
 
 
-class _LiveBar(Progress):
+class Course(Protocol):
+    """How far something has come."""
+
+    @property
+    def share_done(self) -> float:
+        """0 to 1."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None: not known yet."""
+
+
+class LiveBar(Progress):
     """The bar of the whole climb, and above it what runs at the moment; nothing where there is no terminal."""
 
     def __init__(self, console: Console, doing: str) -> None:
@@ -199,7 +227,7 @@ class _LiveBar(Progress):
         super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self.add_task(doing, total=1.0)
 
-    def show(self, doing: str, pace: Pace, above: Text | None) -> None:
+    def show(self, doing: str, pace: Course, above: Text | None) -> None:
         """Show what is done, by how much and for how long yet."""
         self._above = above
         self._time_left.set(pace.seconds_left)

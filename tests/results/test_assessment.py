@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smallprint.results.assessment import assess, assess_stored, why_not_counted, why_not_measured
+from smallprint.results.certification import make_plan
 from smallprint.results.runs import Run, run_folder
 from smallprint.results.writer import RunWriter
 from smallprint.spec.contract import Contract
@@ -47,6 +48,26 @@ def test_the_verdict_and_the_findings_speak_of_the_same_runs(ladder: Ladder, mak
     assert result.verdict
     assert (result.verdict.passed, result.verdict.of) == (2, 2)
     assert [finding.name for finding in result.findings] == ["room to shrink"]
+
+
+def test_what_fresh_seeds_certified_is_found_where_it_was_certified_for_this_contract_and_data(
+    tmp_path: Path, ladder: Ladder, make_run: MakeRun
+) -> None:
+    rung = ladder.rungs[0]
+    make_plan(tmp_path, ladder, rung, "d" * 64)
+    for seed in (0, 1000, 1001):
+        run = make_run([99.0] * 15, seed=seed, rung=rung.name, identity=ladder.identity(rung))
+        store(tmp_path, ladder, replace(run, status="finished"))
+    first, second, *_ = assess_stored(ladder, tmp_path)
+    assert first.certificate
+    assert (first.certificate.outcome, first.certificate.of) == ("refuted", 2)
+    assert first.verdict
+    assert first.verdict.fresh == first.certificate
+    assert second.certificate is None
+    other = Contract.parse({"accuracy": ">= 99%"})
+    assert assess_stored(ladder, tmp_path, other)[0].certificate is None
+    assert assess_stored(ladder, tmp_path, data="d" * 64)[0].certificate == first.certificate
+    assert assess_stored(ladder, tmp_path, data="e" * 64)[0].certificate is None
 
 
 def test_another_contract_is_judged_in_place_of_the_ladders(ladder: Ladder, make_run: MakeRun) -> None:

@@ -3,14 +3,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smallprint.results.assessment import assess
 from smallprint.results.record import read_record
+from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import judge
+from smallprint.spec.contract import Certainty
 from smallprint.spec.errors import RunError
-from smallprint.spec.ladder_file import read_ladder
+from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.views.documents import record_document
 
 
@@ -47,6 +50,56 @@ def test_a_record_keeps_what_each_stretch_of_a_run_was_trained_with(tmp_path: Pa
     document["rungs"][0]["runs"][0]["earlier"] = [{"until": "four"}]
     path.write_text(json.dumps(document))
     with pytest.raises(RunError, match="not a record"):
+        read_record(path)
+
+
+def certified(make_run, folder: Path) -> tuple[Path, dict[str, Any]]:  # type: ignore[no-untyped-def]
+    """A record of a rung whose first two fresh seeds broke their promise; a third was trained ahead."""
+    ladder = read_ladder("progressive")
+    rung = ladder.rung("steplr-adam")
+    runs = [make_run([99.3] * 15, rung=rung.name, seed=seed) for seed in (1000, 1001, 1002)]
+    certificate = Certificate(certainty=Certainty(), first_seed=1000, passed=0, of=2)
+    result = assess(ladder, rung, runs, certificate=certificate)
+    document = record_document(ladder, [result], "smallprint certify progressive:steplr-adam")
+    path = folder / "record.json"
+    path.write_text(json.dumps(document))
+    return path, document
+
+
+def test_a_certified_rung_is_recorded_with_its_whole_text_and_its_certificate(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    path, document = certified(make_run, tmp_path)
+    (said,) = document["rungs"]
+    assert {key: said["certificate"][key] for key in ("outcome", "passed", "of", "first_seed", "looked")} == {
+        "outcome": "refuted", "passed": 0, "of": 2, "first_seed": 1000, "looked": 2,
+    }  # fmt: skip
+    assert said["certificate"]["rate_at_most"] < 0.95
+    (kept,) = read_record(path).rungs
+    assert kept.certificate == Certificate(certainty=Certainty(), first_seed=1000, passed=0, of=2)
+    ladder = parse_ladder(kept.text, name="progressive")
+    rung = ladder.rung("steplr-adam")
+    shipped = read_ladder("progressive")
+    assert ladder.identity(rung) == shipped.identity(shipped.rung("steplr-adam"))
+    assert [run.seed for run in kept.runs] == [1000, 1001, 1002]
+
+
+def test_a_record_without_a_certificate_has_none(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    path, document = certified(make_run, tmp_path)
+    document["rungs"][0]["certificate"] = None
+    path.write_text(json.dumps(document))
+    (kept,) = read_record(path).rungs
+    assert kept.certificate is None
+
+
+@pytest.mark.parametrize("claim", [{"outcome": "certified"}, {"passed": 1}, {"of": 3}, {"first_seed": 1001}])
+def test_a_certificate_that_its_own_runs_do_not_bear_out_is_refused(  # type: ignore[no-untyped-def]
+    tmp_path: Path, make_run, claim: dict[str, Any]
+) -> None:
+    path, document = certified(make_run, tmp_path)
+    document["rungs"][0]["certificate"] |= claim
+    if "first_seed" in claim:
+        document["rungs"][0]["runs"].pop()
+    path.write_text(json.dumps(document))
+    with pytest.raises(RunError, match="not a record: its runs do not say what the certificate does"):
         read_record(path)
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from smallprint.results.runs import Run
-from smallprint.results.verdict import Verdict, judge, worst_of_last
-from smallprint.spec.contract import Contract
+from smallprint.results.sequential import Certificate
+from smallprint.results.verdict import Verdict, counted_clauses, judge, worst_of_last
+from smallprint.spec.contract import Certainty, Contract
 
 MakeRun = Callable[..., Run]
 SAID: dict[str, Any] = {"accuracy": ">= 99.4%", "last_epochs": 3, "parameters": "< 8000", "epochs": "<= 15"}
@@ -176,6 +177,55 @@ def test_enough_broken_seeds_refute(make_run: MakeRun) -> None:
     )
     assert verdict_of(make_run, 0, 2, SURE).certificate == "refuted"
     assert verdict_of(make_run, 0, 1, SURE).certificate == "undecided"  # one in twenty fails once in twenty times
+
+
+def fresh(passed: int, of: int) -> Certificate:
+    return Certificate(certainty=Certainty(), first_seed=1000, passed=passed, of=of)
+
+
+def runs_of(make_run: MakeRun, tuned: int, passed: int, of: int) -> list[Run]:
+    """So many seeds that were trained before, and fresh ones."""
+    return [
+        *(make_run(GOOD, seed=seed) for seed in range(tuned)),
+        *(make_run(GOOD if number < passed else BAD, seed=1000 + number) for number in range(of)),
+    ]
+
+
+def test_where_a_certainty_is_asked_for_the_fresh_seeds_alone_count_and_decide(make_run: MakeRun) -> None:
+    kept = judge(SURE, runs_of(make_run, 3, 66, 67), fresh(66, 66))
+    assert (kept.outcome, kept.passed, kept.of, kept.more_clean_seeds) == ("kept", 66, 66, 0)
+    assert kept.interval == fresh(66, 66).interval
+    assert kept.text == f"kept, {fresh(66, 66).text}"
+    assert [seed.seed for seed in kept.seeds if not kept.counts(seed)] == [0, 1, 2, 1066]  # one was trained ahead
+    broken = judge(SURE, runs_of(make_run, 66, 0, 2), fresh(0, 2))
+    assert (broken.outcome, broken.passed, broken.of) == ("broken", 0, 2)
+    assert broken.text.startswith("broken, refuted for 95% of seeds, 95% confidence: 0 of 2 fresh seeds")
+    undecided = judge(SURE, runs_of(make_run, 66, 1, 1), fresh(1, 1))
+    assert (undecided.outcome, undecided.more_clean_seeds) == ("undecided", 65)
+    assert undecided.text.startswith("undecided: 1 of 1 fresh seed kept the contract")
+    begun = judge(SURE, runs_of(make_run, 66, 0, 0), fresh(0, 0))
+    assert (begun.outcome, begun.of) == ("undecided", 0)
+    assert begun.text.startswith("undecided: no fresh seed has ended; 66 clean seeds")
+
+
+def test_without_a_certainty_fresh_seeds_are_seeds_like_others_and_what_they_certify_is_added(
+    make_run: MakeRun,
+) -> None:
+    verdict = judge(PLAIN, runs_of(make_run, 3, 66, 67), fresh(66, 66))
+    assert (verdict.outcome, verdict.passed, verdict.of, verdict.certificate) == ("broken", 69, 70, "certified")
+    assert all(verdict.counts(seed) for seed in verdict.seeds)
+    assert verdict.text.endswith(f"; {fresh(66, 66).text}")
+    assert "would certify" not in verdict.text
+
+
+def test_what_is_counted_is_judged_before_anything_is_trained(make_run: MakeRun) -> None:
+    contract = PLAIN.amend("macs <= 1000000")
+    clauses = counted_clauses(contract, parameters=7_864, macs=1_045_312, epochs=4)
+    assert [(clause.name, clause.kept) for clause in clauses] == [
+        ("parameters", True), ("epochs", True), ("macs", False),
+    ]  # fmt: skip
+    assert clauses == judge(contract, [make_run(GOOD)]).seeds[0].clauses[1:]
+    assert counted_clauses(Contract.parse({"accuracy": ">= 99%"}), parameters=1, macs=1, epochs=1) == ()
 
 
 def test_without_a_certainty_every_seed_decides(make_run: MakeRun) -> None:

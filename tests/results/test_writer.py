@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from smallprint.results.holding import HeldError
 from smallprint.results.runs import DiskError, Run, read_run, read_runs, read_tensors
-from smallprint.results.writer import HeldError, RunWriter
+from smallprint.results.writer import RunWriter
 from smallprint.spec.errors import RunError
 
 MakeRun = Callable[..., Run]

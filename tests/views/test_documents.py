@@ -10,6 +10,8 @@ import numpy as np
 
 from smallprint.results.assessment import assess
 from smallprint.results.runs import Run
+from smallprint.results.sequential import Certificate
+from smallprint.spec.contract import Certainty
 from smallprint.spec.dataset import DATASETS
 from smallprint.spec.ladder import Ladder, diff
 from smallprint.views import documents
@@ -83,17 +85,36 @@ def test_a_record_keeps_rungs_that_were_measured_and_runs_that_are_no_longer_in_
     ]
     assert said["made_with"]["command"] == "how"
     command = "smallprint climb progressive --rung base --rung dropout --seeds 2"
-    assert documents.climb_commands("progressive", ladder, results) == command
+    assert documents.training_commands("progressive", ladder, results) == command
 
 
 def test_rungs_with_other_numbers_of_seeds_have_commands_of_their_own(ladder: Ladder, fabricate: Fabricate) -> None:
     short = replace(ladder, rungs=ladder.rungs[:2])
     results = [assess(short, rung, [fabricate(short, rung, seed) for seed in range(3)]) for rung in short.rungs]
-    assert documents.climb_commands("my ladder.toml", short, results) == "smallprint climb 'my ladder.toml' --seeds 3"
+    assert (
+        documents.training_commands("my ladder.toml", short, results) == "smallprint climb 'my ladder.toml' --seeds 3"
+    )
     fewer = [results[0], assess(short, short.rungs[1], results[1].runs[:1])]
-    assert documents.climb_commands("short", short, fewer) == (
+    assert documents.training_commands("short", short, fewer) == (
         "smallprint climb short --rung base --seeds 3 && smallprint climb short --rung batchnorm --seeds 1"
     )
+
+
+def test_a_certified_rung_is_climbed_without_its_fresh_seeds_and_certified_by_a_command_of_its_own(
+    ladder: Ladder, fabricate: Fabricate
+) -> None:
+    first, second = ladder.rungs[:2]
+    certificate = Certificate(certainty=Certainty(), first_seed=1000, passed=1, of=1)
+    both = [fabricate(ladder, first, seed) for seed in (0, 1, 1000)]
+    fresh = [fabricate(ladder, second, 1000)]
+    results = [assess(ladder, rung, runs, certificate=certificate) for rung, runs in ((first, both), (second, fresh))]
+    assert documents.training_commands("my ladder.toml", ladder, results) == (
+        "smallprint climb 'my ladder.toml' --rung base --seeds 2 && smallprint certify 'my ladder.toml:base' && "
+        "smallprint certify 'my ladder.toml:batchnorm'"
+    )
+    said = whole(documents.certification_document(ladder, results[0]))
+    assert (said["name"], said["not_counted"], said["certificate"]["of"]) == ("base", [0, 1], 1)
+    assert documents.certificate_document(None) is None
 
 
 def test_a_record_has_an_epoch_on_each_line_and_reads_back_the_same(ladder: Ladder, fabricate: Fabricate) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from smallprint.results.certification import stored_plan
 from smallprint.results.diagnosis import Finding, diagnose
 from smallprint.results.published import PublishedVerdict, judge_published
 from smallprint.results.runs import Run, read_runs
+from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import Verdict, judge
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import listing
@@ -28,12 +30,19 @@ class RungResult:
     diff: RungDiff | None  # to the rung before; None for the first
     published: PublishedVerdict | None = field(default=None)  # None: the rung has no source
     other_data: tuple[int, ...] = field(default=())  # seeds of stored runs that do not count: trained on other data
+    certificate: Certificate | None = field(default=None)  # what fresh seeds said; None: it was never to be certified
 
 
-def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract | None = None) -> RungResult:
+def assess(
+    ladder: Ladder,
+    rung: Rung,
+    runs: Sequence[Run],
+    contract: Contract | None = None,
+    certificate: Certificate | None = None,
+) -> RungResult:
     """Judge and diagnose the runs of a rung, under the ladder's contract or another."""
     contract = contract or ladder.contract
-    verdict = judge(contract, runs) if runs else None
+    verdict = judge(contract, runs, certificate) if runs else None
     place = ladder.rungs.index(rung)
     return RungResult(
         rung=rung,
@@ -43,6 +52,7 @@ def assess(ladder: Ladder, rung: Rung, runs: Sequence[Run], contract: Contract |
         findings=diagnose(ladder, rung, verdict, runs) if verdict else (),
         diff=diff(ladder, ladder.rungs[place - 1], rung) if place else None,
         published=judge_published(contract, ladder, rung),
+        certificate=certificate,
     )
 
 
@@ -54,12 +64,15 @@ def assess_stored(
     With `data`, the fingerprint of the data as it is now, runs that were trained on other data do not count.
 
     Raises:
-        RunError: a run folder that cannot be read.
+        RunError: a run folder, or the plan of a certification, that cannot be read.
     """
     results = []
     for rung in ladder.rungs:
         stored = read_runs(root, ladder.name, rung.name, ladder.identity(rung))
-        result = assess(ladder, rung, [run for run in stored if data in (None, run.data)], contract)
+        counted = [run for run in stored if data in (None, run.data)]
+        plan = stored_plan(root, ladder, rung, contract)
+        certificate = plan.certificate(counted) if plan and data in (None, plan.data) else None
+        result = assess(ladder, rung, counted, contract, certificate)
         others = tuple(run.seed for run in stored if data not in (None, run.data))
         results.append(replace(result, other_data=others))
     return tuple(results)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smallprint.results.certification import Plan
 from smallprint.results.runs import Environment, Epoch, Run, read_stretch
+from smallprint.results.sequential import Certificate
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
 
@@ -22,6 +25,8 @@ class RecordedRung:
     parameters: int  # trainable values
     macs: int  # multiply-adds of one image
     runs: tuple[Run, ...]  # what the record keeps of them
+    text: str = field(default="")  # of a certified rung: a whole ladder file of it
+    certificate: Certificate | None = field(default=None)  # what its fresh seeds said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +51,8 @@ def read_record(path: Path) -> Record:
         environment = Environment(
             **{name: made_with[name] for name in Environment.__dataclass_fields__ if name in made_with}
         )
-        rungs = tuple(_rung(said["ladder"], rung, environment) for rung in said["rungs"])
         contract = Contract.parse(said["contract"])
+        rungs = tuple(_rung(said["ladder"], contract, rung, environment) for rung in said["rungs"])
         return Record(ladder=said["ladder"], contract=contract, command=made_with["command"], rungs=rungs)
     except OSError as fault:
         raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
@@ -60,7 +65,18 @@ def _epoch(said: dict[str, Any]) -> Epoch:
     return Epoch(**values)
 
 
-def _rung(ladder: str, said: dict[str, Any], environment: Environment) -> RecordedRung:
+def _certificate(contract: Contract, said: dict[str, Any], runs: Sequence[Run]) -> Certificate:
+    """A certificate, counted again from the runs beside it."""
+    sure = Contract.parse({**contract.clauses(), "certainty": said["certainty"]})
+    plan = Plan(identity="", data="", contract=sure, first_seed=said["first_seed"])
+    certificate = plan.certificate(runs)
+    claimed = said["outcome"], said["passed"], said["of"]
+    if claimed != (certificate.outcome, certificate.passed, certificate.of):
+        raise ValueError(f"its runs do not say what the certificate does: {' '.join(map(str, claimed))}")
+    return certificate
+
+
+def _rung(ladder: str, contract: Contract, said: dict[str, Any], environment: Environment) -> RecordedRung:
     name, parameters, macs = said["name"], said["parameters"], said["macs"]
     runs = []
     for run in said["runs"]:
@@ -73,4 +89,8 @@ def _rung(ladder: str, said: dict[str, Any], environment: Environment) -> Record
                 environment=environment, earlier=earlier, epochs=epochs,
             )
         )  # fmt: skip
-    return RecordedRung(name=name, network=said["network"], parameters=parameters, macs=macs, runs=tuple(runs))
+    certificate = said.get("certificate")
+    return RecordedRung(
+        name=name, network=said["network"], parameters=parameters, macs=macs, runs=tuple(runs),
+        text=said.get("rung", ""), certificate=certificate and _certificate(contract, certificate, runs),
+    )  # fmt: skip

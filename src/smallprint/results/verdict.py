@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from smallprint.results.runs import Epoch, Run
+from smallprint.results.sequential import Certificate, fewest
 from smallprint.spec.contract import Certainty, Contract
 
-_MOST_SEEDS = 100_000  # a certificate that needs more is out of reach
 _ROUNDING = 1e-12  # of a bound; one as near as this to the promised rate is at it
 
 
@@ -45,11 +45,12 @@ class Verdict:
 
     contract: Contract
     seeds: tuple[SeedVerdict, ...]
-    passed: int  # seeds that kept every clause
-    of: int  # seeds whose run has ended
-    interval: tuple[float, float]  # two-sided Clopper-Pearson interval of the pass rate, 0 to 1
+    passed: int  # seeds that count and kept every clause
+    of: int  # seeds that count
+    interval: tuple[float, float]  # of the pass rate, 0 to 1, two-sided
     certificate: str  # certified | refuted | undecided, for the contract's certainty or 95% / 95%
     more_clean_seeds: int | None = field(default=None)  # that a certificate still needs; None: out of reach
+    fresh: Certificate | None = field(default=None)  # what fresh seeds said, if the rung was to be certified
 
     @property
     def outcome(self) -> str:
@@ -63,6 +64,8 @@ class Verdict:
     @property
     def text(self) -> str:
         """The verdict over seeds in a sentence."""
+        if self.fresh and self.contract.certainty:
+            return f"{self.outcome}{':' if self.outcome == 'undecided' else ','} {self.fresh.text}"
         if self.of == 0:
             return "undecided: no run has ended"
         low, high = (f"{100 * bound:.1f}%" for bound in self.interval)
@@ -72,21 +75,33 @@ class Verdict:
             f"{self.outcome}: {self.passed} of {_counted(self.of, 'seed')} kept the contract "
             f"(pass rate {low} to {high} at {confidence})"
         )
+        if self.fresh:
+            return f"{text}; {self.fresh.text}"
         if self.certificate == "undecided" and self.more_clean_seeds:
             return f"{text}; {_counted(self.more_clean_seeds, 'more clean seed')} would certify {certainty}"
         return f"{text}; {self.certificate} for {certainty}" if self.certificate != "undecided" else text
 
+    def counts(self, seed: SeedVerdict) -> bool:
+        """Whether a seed is one of `of`: it has ended, and is fresh where the contract asks for fresh ones."""
+        return seed.kept is not None and _counts(self.contract, self.fresh, seed.seed)
 
-def judge(contract: Contract, runs: Sequence[Run]) -> Verdict:
+
+def judge(contract: Contract, runs: Sequence[Run], fresh: Certificate | None = None) -> Verdict:
     """Judge the runs of one rung.
 
     The interval is the exact one of C. Clopper and E. Pearson, "The use of confidence or fiducial limits
     illustrated in the case of the binomial", Biometrika 26 (1934), page 404. The certificate uses its one-sided
-    bounds and is valid for a number of seeds fixed beforehand.
+    bounds and is valid for a number of seeds fixed beforehand. Where `fresh` seeds were counted one by one instead,
+    certificate and interval are theirs; and if the contract asks for a certainty, only they count.
     """
-    seeds = tuple(SeedVerdict(seed=run.seed, clauses=_clauses(contract, run)) for run in runs)
-    of = sum(seed.kept is not None for seed in seeds)
-    passed = sum(seed.kept is True for seed in seeds)
+    seeds = tuple(judge_seed(contract, run) for run in runs)
+    counted = [seed for seed in seeds if seed.kept is not None and _counts(contract, fresh, seed.seed)]
+    of, passed = len(counted), sum(seed.kept is True for seed in counted)
+    if fresh:
+        return Verdict(
+            contract=contract, seeds=seeds, passed=passed, of=of, interval=fresh.interval, certificate=fresh.outcome,
+            more_clean_seeds=fresh.more_clean_seeds, fresh=fresh,
+        )  # fmt: skip
     certainty = contract.certainty or Certainty()
     doubt = float(1 - certainty.confidence)
     interval = (_lower(passed, of, doubt / 2), _upper(passed, of, doubt / 2))
@@ -101,12 +116,33 @@ def judge(contract: Contract, runs: Sequence[Run]) -> Verdict:
     )  # fmt: skip
 
 
+def judge_seed(contract: Contract, run: Run) -> SeedVerdict:
+    """Judge one seed's run."""
+    return SeedVerdict(seed=run.seed, clauses=_clauses(contract, run))
+
+
+def counted_clauses(contract: Contract, *, parameters: int, macs: int, epochs: int) -> tuple[Clause, ...]:
+    """The clauses on what is counted and not measured: they are kept or broken before anything is trained."""
+    clauses = []
+    for name, value in (("parameters", parameters), ("epochs", epochs), ("macs", macs)):
+        bound = getattr(contract, name)
+        if bound is not None:
+            spare = bound.nearest_whole() - value
+            text = f"{value:,} ({bound}), " + (f"{spare:,} to spare" if spare >= 0 else f"{-spare:,} too many")
+            clauses.append(Clause(name=name, kept=spare >= 0, margin=spare, text=text))
+    return tuple(clauses)
+
+
 def worst_of_last(run: Run, last: int) -> tuple[int, int, int] | None:
     """Epoch number, correct and total of the worst test result in the last epochs; None before they are there."""
     if len(run.epochs) < last:
         return None
     worst = min(run.epochs[-last:], key=lambda epoch: (Fraction(epoch.test_correct, epoch.test_total), epoch.epoch))
     return worst.epoch, worst.test_correct, worst.test_total
+
+
+def _counts(contract: Contract, fresh: Certificate | None, seed: int) -> bool:
+    return contract.certainty is None or fresh is None or fresh.counts(seed)
 
 
 def _counted(count: int, what: str) -> str:
@@ -116,13 +152,8 @@ def _counted(count: int, what: str) -> str:
 def _clauses(contract: Contract, run: Run) -> tuple[Clause, ...]:
     if not run.ended:
         return ()
-    clauses = [_accuracy(contract, run)]
-    for name, value in (("parameters", run.parameters), ("epochs", run.planned), ("macs", run.macs)):
-        bound = getattr(contract, name)
-        if bound is not None:
-            spare = bound.nearest_whole() - value
-            text = f"{value:,} ({bound}), " + (f"{spare:,} to spare" if spare >= 0 else f"{-spare:,} too many")
-            clauses.append(Clause(name=name, kept=spare >= 0, margin=spare, text=text))
+    counted = counted_clauses(contract, parameters=run.parameters, macs=run.macs, epochs=run.planned)
+    clauses = [_accuracy(contract, run), *counted]
     if contract.gap is not None and run.status == "finished" and run.epochs:
         widest = max(run.epochs[-contract.last_epochs :], key=_exact_gap)
         gap = _exact_gap(widest)
@@ -177,19 +208,4 @@ def _certifies(passed: int, of: int, certainty: Certainty) -> bool:
 
 def _more_clean_seeds(passed: int, of: int, certainty: Certainty) -> int | None:
     """How many further seeds, all keeping the contract, would certify; None if out of reach."""
-
-    def enough(more: int) -> bool:
-        return _certifies(passed + more, of + more, certainty)
-
-    if enough(0):
-        return 0
-    high = 1
-    while not enough(high):
-        high *= 2
-        if high > _MOST_SEEDS:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return fewest(lambda more: _certifies(passed + more, of + more, certainty))

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
+from smallprint.results.holding import Hold
 from smallprint.results.runs import Run, changing, replace_whole, stored_run, written
 from smallprint.spec.errors import RunError
-
-_PATIENCE = 3.0  # seconds for the workers of a process that is gone to go too
-
-
-class HeldError(RunError):
-    """A run folder that another process holds."""
-
-    def __init__(self, folder: Path, holder: int | None) -> None:
-        self.holder = holder  # process to wait for; None: it has not said
-        who = f"process {holder}" if holder else "another process"
-        super().__init__(f"{folder}: held by {who}; start again when it has ended, or choose another --runs")
 
 
 class RunWriter(AbstractContextManager["RunWriter"]):
     """The one process that may write a run folder; every file changes whole or not at all.
 
-    The lock is the system's: it ends with the process that holds it, however that ends. `holder` is the process
-    that others are told to wait for, by default this one. A folder that is taken away while it is held is not made
-    again, and one that another process has made in its place is not touched.
+    `holder` is the process that others are told to wait for, by default this one. A folder that is taken away while
+    it is held is not made again, and one that another process has made in its place is not touched.
 
     Raises:
         HeldError: another process holds the folder.
@@ -44,54 +31,20 @@ class RunWriter(AbstractContextManager["RunWriter"]):
 
     def __init__(self, folder: Path, holder: int | None = None) -> None:
         self.folder = folder
-        self._holder = holder or os.getpid()
-        self._place = folder.with_name(f".{folder.name}.lock")  # outside, so that the folder can be moved as a whole
-        self._lock = FileLock(self._place, timeout=0)
-        self._signature: BinaryIO
-        self._held: ExitStack  # the lock and the signature
+        self._hold = Hold(folder, holder)
 
     def __enter__(self) -> RunWriter:
-        with changing(self.folder):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self._take()
-            with ExitStack() as held:
-                held.callback(self._lock.release)  # its file stays: removing it could let two processes in at once
-                self._signature = held.enter_context(self._place.open("r+b", buffering=0))
+        with ExitStack() as held:
+            held.enter_context(self._hold)
+            with changing(self.folder):
                 self.folder.mkdir(exist_ok=True)
-                self._held = held.pop_all()
-        self._sign(str(self._holder))
+            held.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sign("")
-        self._held.close()
-
-    def _take(self) -> None:
-        """Get the lock; from a process that is gone as soon as its workers are."""
-        try:
-            self._lock.acquire()
-            return
-        except Timeout:
-            holder = self._signed()
-        if holder and not _lives(holder):
-            with suppress(Timeout):
-                self._lock.acquire(timeout=_PATIENCE)
-                return
-        raise HeldError(self.folder, self._signed())
-
-    def _sign(self, text: str) -> None:
-        """Say in the lock file who holds it; a system that lets nobody write there keeps it to itself."""
-        with suppress(OSError):
-            self._signature.seek(0)
-            self._signature.truncate()
-            self._signature.write(text.encode())
-
-    def _signed(self) -> int | None:
-        with suppress(OSError, ValueError):
-            return int(self._place.read_text(encoding="ascii"))
-        return None
+        self._hold.__exit__(kind, fault, trace)
 
     def stored(self) -> Run | None:
         """The run that is here already."""
@@ -163,22 +116,6 @@ class RunWriter(AbstractContextManager["RunWriter"]):
     def _check(self) -> None:
         """Make sure that the folder is there, and still ours."""
         with changing(self.folder):
-            try:
-                ours = os.path.samestat(os.fstat(self._signature.fileno()), self._place.stat())
-                ours = ours and self.folder.is_dir()
-            except FileNotFoundError:
-                ours = False
+            ours = self._hold.ours and self.folder.is_dir()
         if not ours:
             raise RunError(f"{self.folder}: was taken away while it was written; start again to train that run")
-
-
-def _lives(process: int) -> bool:
-    """Whether a process of this machine is there; taken for granted where asking could end it."""
-    if os.name != "posix":
-        return True
-    with suppress(PermissionError):
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-    return True

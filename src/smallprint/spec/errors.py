@@ -15,7 +15,8 @@ class SmallprintError(ValueError):
     ├── NotationError   a network, a recipe word or a contract clause that does not read
     ├── LadderError     a ladder file, with every fault it has
     ├── DataError       a data set that is missing, damaged or not what its name promises
-    └── RunError        a run folder that cannot be used as it is
+    ├── RunError        a run folder that cannot be used as it is
+    └── SearchError     a search that cannot be made as it is asked for
     """
 
 
@@ -39,6 +40,10 @@ class DataError(SmallprintError):
 
 class RunError(SmallprintError):
     """A run folder that cannot be used as it is."""
+
+
+class SearchError(SmallprintError):
+    """A search that cannot be made as it is asked for."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

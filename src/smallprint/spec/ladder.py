@@ -44,6 +44,11 @@ class Rung:
 
     KEYS: ClassVar[tuple[str, ...]] = ("name", "target", "network", "recipe", "published")
 
+    def table(self) -> dict[str, Any]:
+        """The rung as a ladder file says it, everything resolved, but for what its source published."""
+        recipe = self.recipe.sentences()
+        return {"name": self.name, "target": self.target, "network": f"{self.network}\n", "recipe": recipe}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
@@ -100,11 +105,7 @@ class Ladder:
 
     def only(self, rung: Rung) -> str:
         """One rung, its teacher before it, as a whole ladder file, everything resolved: what a run folder keeps."""
-        rungs = [kept for kept in (self.teacher(rung), rung) if kept]
-        entries = [
-            {"name": r.name, "target": r.target, "network": f"{r.network}\n", "recipe": r.recipe.sentences()}
-            for r in rungs
-        ]
+        entries = [kept.table() for kept in (self.teacher(rung), rung) if kept]
         said: dict[str, Any] = {"title": self.title, "dataset": self.dataset}
         if self.data.split:
             said["split"] = str(self.data.split)

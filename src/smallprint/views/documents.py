@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smallprint.results.assessment import RungResult
+from smallprint.results.certification import FIRST
 from smallprint.results.runs import Environment, Epoch, Run
+from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import Clause, Verdict
 from smallprint.spec.contract import Contract
 from smallprint.spec.dataset import DatasetFacts
-from smallprint.spec.ladder import Ladder, RungDiff
+from smallprint.spec.ladder import Ladder, Rung, RungDiff
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Trace
 
@@ -117,6 +119,48 @@ def _clauses_document(clauses: Sequence[Clause]) -> list[Document]:
     return [{"name": c.name, "kept": c.kept, "margin": _finite(c.margin), "text": c.text} for c in clauses]
 
 
+def certificate_document(certificate: Certificate | None) -> Document | None:
+    """What fresh seeds said of the pass rate, how, and how often it was looked at."""
+    if certificate is None:
+        return None
+    return {
+        "outcome": certificate.outcome,
+        "certainty": str(certificate.certainty),
+        "method": certificate.method,
+        "first_seed": certificate.first_seed,
+        "passed": certificate.passed,
+        "of": certificate.of,
+        "rate_at_least": certificate.rate_at_least,
+        "rate_at_most": certificate.rate_at_most,
+        "looked": certificate.of,
+        "judged_on": "test set",
+    }
+
+
+def certification_document(ladder: Ladder, result: RungResult) -> Document:
+    """A certification: the rung with its fresh seeds, and which of them are not counted."""
+    counts = result.certificate.counts if result.certificate else bool
+    return {
+        "ladder": ladder.name,
+        "dataset": ladder.dataset,
+        "contract": ladder.contract.clauses(),
+        **_rung_document(result),
+        "not_counted": [run.seed for run in result.runs if not counts(run.seed)],
+    }
+
+
+def never_kept_document(ladder: Ladder, rung: Rung, broken: Sequence[Clause]) -> Document:
+    """A rung that breaks its contract before anything is trained."""
+    return {
+        "ladder": ladder.name,
+        "dataset": ladder.dataset,
+        "contract": ladder.contract.clauses(),
+        "name": rung.name,
+        "certificate": None,
+        "broken": _clauses_document(broken),
+    }
+
+
 def ladder_document(ladder: Ladder, results: Sequence[RungResult], contract: Contract | None = None) -> Document:
     """A climb or its judgement: every rung with its runs' numbers, verdict and findings."""
     return {
@@ -131,7 +175,7 @@ def ladder_document(ladder: Ladder, results: Sequence[RungResult], contract: Con
 def record_document(ladder: Ladder, results: Sequence[RungResult], command: str) -> Document:
     """A record: the numbers of every run that is no longer in training, and all that is needed to repeat them.
 
-    A rung without such a run is left out.
+    A rung without such a run is left out; one that was certified comes with its whole text, as a ladder file.
     """
     return {
         "ladder": ladder.name,
@@ -144,8 +188,9 @@ def record_document(ladder: Ladder, results: Sequence[RungResult], command: str)
                 "recipe": result.rung.recipe.sentences(),
                 "parameters": result.trace.parameters,
                 "macs": result.trace.macs,
+                **({"rung": ladder.only(result.rung)} if result.certificate else {}),
                 "runs": [_run_document(run) for run in runs],
-                "certificate": None,
+                "certificate": certificate_document(result.certificate),
             }
             for result in results
             if (runs := _recorded(result))
@@ -159,19 +204,21 @@ def record_text(record: Document) -> str:
     return re.sub(r'\{\s+("epoch": [^{}]+?)\s+\}', lambda epoch: f"{{{' '.join(epoch[1].split())}}}", text) + "\n"
 
 
-def climb_commands(place: str, ladder: Ladder, results: Sequence[RungResult]) -> str:
-    """The command that trains these runs again; one for all rungs that have the same number of seeds.
+def training_commands(place: str, ladder: Ladder, results: Sequence[RungResult]) -> str:
+    """The commands that train these runs again; one for all rungs that were climbed with the same number of seeds.
 
     `place` is what a command line calls the ladder.
     """
     rungs_by_seeds: dict[int, list[str]] = {}
     for result in results:
-        if runs := _recorded(result):
-            rungs_by_seeds.setdefault(1 + max(run.seed for run in runs), []).append(result.rung.name)
-    return " && ".join(
-        shlex.join(["smallprint", "climb", place, *_named(names, ladder), "--seeds", str(seeds)])
+        if climbed := [run.seed for run in _recorded(result) if run.seed < FIRST]:
+            rungs_by_seeds.setdefault(1 + max(climbed), []).append(result.rung.name)
+    climbs = [
+        ["smallprint", "climb", place, *_named(names, ladder), "--seeds", str(seeds)]
         for seeds, names in rungs_by_seeds.items()
-    )
+    ]
+    certified = [["smallprint", "certify", f"{place}:{one.rung.name}"] for one in results if one.certificate]
+    return " && ".join(shlex.join(words) for words in [*climbs, *certified])
 
 
 def _recorded(result: RungResult) -> list[Run]:
@@ -191,6 +238,7 @@ def _rung_document(result: RungResult) -> Document:
         "macs": result.trace.macs,
         "runs": [_run_document(run) for run in result.runs],
         "verdict": verdict_document(result.verdict) if result.verdict else None,
+        "certificate": certificate_document(result.certificate),
         "other_data": list(result.other_data),
         "findings": [asdict(finding) for finding in result.findings],
         "diff": diff_document(result.diff) if result.diff else None,

@@ -8,25 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from smallprint.results.assessment import RungResult
-from smallprint.results.runs import Arrays, Run, write_whole
+from smallprint.results.runs import Arrays, Run
 from smallprint.spec.contract import Certainty, Contract
 from smallprint.spec.ladder import Ladder
-from smallprint.spec.trace import Shape
 from smallprint.views import gallery, plots
-from smallprint.views.canvas import PALETTE
 from smallprint.views.gallery import Pictures
+from smallprint.views.page import NONE, Figure, write_pages
 
 __all__ = ["Pictures", "RungResult", "Summary", "summarise", "write_report"]
 
-PICTURES = "report-pictures"  # the folder beside report.md
 _WIDE, _NARROW = 820, 360  # pixels: the ladder's picture on a page, and on a phone
-_MARKDOWN = re.compile(r"[\\`*_\[\]|#~$!]")
 _SEEDS_AT_ONCE = 6  # the others are folded away
-_NONE, _TIMES = "\N{EN DASH}", " \N{MULTIPLICATION SIGN} "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +43,6 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Figure:
-    """One picture of the report."""
-
-    name: str  # of its file, without .svg
-    caption: str
-    svg: str
-    narrow: str = ""  # the same for a phone, where it is not just smaller
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Seed:
     """What one seed did with the clauses in which the seeds differ."""
 
@@ -77,8 +60,8 @@ class _Section:
     summary: Summary
     seeds: tuple[_Seed, ...]
     common: tuple[str, ...]  # clauses that say the same for every seed
-    curves: tuple[_Figure, ...]
-    answers: tuple[_Figure, ...]
+    curves: tuple[Figure, ...]
+    answers: tuple[Figure, ...]
 
     @property
     def outcome(self) -> str:
@@ -99,7 +82,7 @@ class _Section:
         """How many of our seeds keep the contract, in words."""
         verdict = self.result.verdict
         if not (self.summary.ended and verdict):
-            return _NONE
+            return NONE
         return f"kept by {verdict.passed} of {verdict.of} {'seed' if verdict.of == 1 else 'seeds'}"
 
 
@@ -126,8 +109,6 @@ def write_report(
     )
     overview = _overview(contract, results)
     figures = [*([overview] if overview else []), *(f for s in sections for f in (*s.curves, *s.answers))]
-    for figure in figures:
-        write_whole(folder / PICTURES / f"{figure.name}.svg", figure.svg.encode())
     said = {
         "ladder": ladder,
         "contract": contract,
@@ -136,13 +117,10 @@ def write_report(
         "overview": overview,
         "sections": sections,
         "machines": _machines(results),
-        "folder": PICTURES,
+        "method": next((result.certificate.method for result in results if result.certificate), None),
         "at_once": _SEEDS_AT_ONCE,
     }
-    html, markdown = folder / "report.html", folder / "report.md"
-    write_whole(html, _environment(html=True).get_template("report.html.jinja").render(said).encode())
-    write_whole(markdown, _environment(html=False).get_template("report.md.jinja").render(said).encode())
-    return html, markdown
+    return write_pages(folder, "report", said, figures)
 
 
 def summarise(result: RungResult, last: int) -> Summary:
@@ -169,7 +147,7 @@ def _section(
     number: int,
     result: RungResult,
     contract: Contract,
-    answers: Callable[[str, Sequence[Run]], tuple[_Figure, ...]],
+    answers: Callable[[str, Sequence[Run]], tuple[Figure, ...]],
 ) -> _Section:
     summary = summarise(result, contract.last_epochs)
     name = f"{number:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '-', result.rung.name)}"
@@ -195,7 +173,9 @@ def _clauses(result: RungResult) -> tuple[tuple[_Seed, ...], tuple[str, ...]]:
         seed = judged.get(run.seed)
         if seed and seed.clauses:
             own = [text for text in map(str, seed.clauses) if text not in common]
-            seeds.append(_Seed(seed=run.seed, outcome="kept" if seed.kept else "broken", clauses=tuple(own)))
+            outcome = "kept" if seed.kept else "broken"
+            counts = result.verdict is None or result.verdict.counts(seed)
+            seeds.append(_Seed(seed=run.seed, outcome=outcome if counts else "not counted", clauses=tuple(own)))
         else:
             reason = f": {run.reason}" if run.reason else ""
             text = f"{run.status}, {len(run.epochs)} of {run.planned} epochs{reason}"
@@ -203,7 +183,7 @@ def _clauses(result: RungResult) -> tuple[tuple[_Seed, ...], tuple[str, ...]]:
     return tuple(seeds), tuple(common)
 
 
-def _overview(contract: Contract, results: Sequence[RungResult]) -> _Figure | None:
+def _overview(contract: Contract, results: Sequence[RungResult]) -> Figure | None:
     """The ladder's picture, if anything was measured or published."""
     picture = plots.ladder_picture(
         contract,
@@ -212,7 +192,7 @@ def _overview(contract: Contract, results: Sequence[RungResult]) -> _Figure | No
     if not any(point.worst or point.published is not None for point in picture.points):
         return None
     hollow = any(point.published is not None for point in picture.points)
-    return _Figure(
+    return Figure(
         name="ladder",
         caption=(
             "Each dot is a rung: the mean over its seeds, with a whisker from the lowest to the highest seed. "
@@ -224,7 +204,7 @@ def _overview(contract: Contract, results: Sequence[RungResult]) -> _Figure | No
     )
 
 
-def _curves(name: str, result: RungResult, contract: Contract, summary: Summary) -> tuple[_Figure, ...]:
+def _curves(name: str, result: RungResult, contract: Contract, summary: Summary) -> tuple[Figure, ...]:
     """Accuracy and loss over epochs."""
     if not any(run.epochs for run in summary.ended):
         return ()
@@ -238,12 +218,12 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
     dashed = " Dashed: as published, test dark and train grey." if curves.published else ""
     last = "the last epoch" if curves.last == 1 else f"the last {curves.last} epochs"
     return (
-        _Figure(
+        Figure(
             name=f"{name}-accuracy",
             caption=f"Accuracy, on an axis logarithmic in the error. {lines}{dashed} Shaded: {last}, which are judged.",
             svg=plots.draw_accuracy(curves),
         ),
-        _Figure(
+        Figure(
             name=f"{name}-loss",
             caption="Loss, mean per image, on a logarithmic axis. Train numbers are measured during the epoch.",
             svg=plots.draw_loss(curves),
@@ -251,7 +231,7 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
     )
 
 
-def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistakes: int) -> tuple[_Figure, ...]:
+def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistakes: int) -> tuple[Figure, ...]:
     """Confusion matrix and worst images of the first seed that kept its answers to these very images."""
     if pictures is None:
         return ()
@@ -264,7 +244,7 @@ def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistake
     wrong, shown = int(confusion.wrong.sum()), len(worst.index_N)
     which = f"The {shown} with the highest loss of" if shown < wrong else "All"
     figures = [
-        _Figure(
+        Figure(
             name=f"{name}-confusion",
             caption=f"Seed {run.seed}: {wrong:,} of {len(pictures.labels_N):,} test images wrong. Shaded: mistakes.",
             svg=gallery.draw_confusion(confusion),
@@ -274,7 +254,7 @@ def _answers(name: str, ended: Sequence[Run], pictures: Pictures | None, mistake
         caption = (
             f"Seed {run.seed}: {which} {wrong:,} wrong images, worst first: the true class → what it was taken for."
         )
-        figures.append(_Figure(name=f"{name}-worst", caption=caption, svg=gallery.draw_worst(worst)))
+        figures.append(Figure(name=f"{name}-worst", caption=caption, svg=gallery.draw_worst(worst)))
     return tuple(figures)
 
 
@@ -294,73 +274,3 @@ def _machines(results: Sequence[RungResult]) -> list[str]:
             for place in places
         }
     )
-
-
-def _environment(*, html: bool) -> Environment:
-    """Templates whose every value is made harmless for the page it enters."""
-    environment = Environment(
-        loader=PackageLoader("smallprint.views"),
-        autoescape=html,
-        finalize=None if html else _harmless,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= _FILTERS
-    return environment
-
-
-def _harmless(value: object) -> str:
-    """A value on one line of Markdown in which nothing is markup."""
-    if isinstance(value, Markup):
-        return value
-    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\g<0>", text)
-
-
-def _fenced(lines: Sequence[str], language: str = "") -> Markup:
-    """Lines as a block of code in Markdown, whatever stands in them."""
-    text = "\n".join(lines)
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return Markup(f"{fence}{language}\n{text}\n{fence}")
-
-
-def _inline(svg: str, name: str, caption: str) -> Markup:
-    """A drawing as a part of a page: ids that are its own, and the page's colours."""
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="1.1"', "", svg)
-    for role, colour in PALETTE.items():
-        svg = svg.replace(colour, f"var(--{role})")
-    return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(caption), 1))
-
-
-def _percent(value: float | None, unit: str = "%") -> str:
-    return _NONE if value is None else f"{value:.2f}{unit}"
-
-
-def _points(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.3f}"
-
-
-def _count(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.{1 if value >= 1 else 3}f} s"
-
-
-def _shape(shape: Shape) -> str:
-    return _TIMES.join(map(str, shape))
-
-
-_FILTERS: dict[str, Callable[..., str]] = {
-    "percent": _percent,
-    "points": _points,
-    "count": _count,
-    "seconds": _seconds,
-    "shape": _shape,
-    "fenced": _fenced,
-    "inline": _inline,
-}

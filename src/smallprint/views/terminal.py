@@ -39,7 +39,7 @@ def running_table(running: Sequence[tuple[str, int, int, Sequence[Epoch]]], last
         shown = [f"{100 * epochs[-1].test_accuracy:.2f}", f"{100 * min(e.test_accuracy for e in epochs[-last:]):.2f}",
                  f"{epochs[-1].seconds:.1f}"] if epochs else ["", "", ""]  # fmt: skip
         rows.append((rung, str(seed), f"{len(epochs)}/{planned}", *shown))
-    table = _aligned(rows, left=(0,), header=("rung", "seed", "epoch", "test %", f"worst of last {last} %", "seconds"))
+    table = aligned(rows, left=(0,), header=("rung", "seed", "epoch", "test %", f"worst of last {last} %", "seconds"))
     if len(running) > len(rows):
         table.append(f"\n... and {len(running) - len(rows)} more", "dim")
     table.no_wrap, table.overflow = True, "ellipsis"
@@ -65,7 +65,7 @@ def outline_text(ladder: Ladder) -> Text:
     lines = [
         Text(ladder.name, "bold").append(f"  {printable(ladder.title)} ({ladder.dataset})", "not bold"),
         Text(f"  promise: {ladder.contract}"),
-        *(Text("  ").append_text(line) for line in _aligned(counts, left=(0,)).split("\n")),
+        *(Text("  ").append_text(line) for line in aligned(counts, left=(0,)).split("\n")),
     ]
     return Text("\n").join(lines)
 
@@ -83,7 +83,7 @@ def dataset_text(document: Mapping[str, Any]) -> Text:
     )
     samples = [Text(f"samples: {document['sheet']}")] if "sheet" in document else []
     return Text("\n").join(
-        [head, _aligned([*counts, ("", *totals)], left=(0,), header=("class", "train", "test")), *samples]
+        [head, aligned([*counts, ("", *totals)], left=(0,), header=("class", "train", "test")), *samples]
     )
 
 
@@ -104,7 +104,7 @@ def layer_table(trace: Trace) -> Text:
         rows.append((step.text, follows, shape, f"{step.parameters:,}", f"{step.macs:,}", f"{step.receptive_field:,}"))
     totals = (Text(f"{number:,}", "bold") for number in (trace.parameters, trace.macs))
     header = ("layer", "followed by", "output", "parameters", "multiply-adds", "sees")
-    return _aligned([*rows, ("", "", "", *totals, "")], left=(0, 1), header=header)
+    return aligned([*rows, ("", "", "", *totals, "")], left=(0, 1), header=header)
 
 
 def verdict_text(verdict: Verdict, runs: Sequence[Run] = ()) -> Text:
@@ -117,7 +117,8 @@ def verdict_text(verdict: Verdict, runs: Sequence[Run] = ()) -> Text:
         if seed.seed in failed:
             text.append("failed", "red").append(f": {printable(failed[seed.seed])}\n")
             continue
-        text.append(f"{mark}\n", colour)
+        ahead = "" if seed.kept is None or verdict.counts(seed) else ", not counted"
+        text.append(mark, colour).append(f"{ahead}\n")
         for clause in seed.clauses:
             text.append(f"  {clause}\n", "" if clause.kept else "red")
     return text.append(verdict.text, f"bold {_COLOURS[verdict.outcome]}")
@@ -186,10 +187,10 @@ def summary_table(ladder: Ladder, results: Sequence[RungResult]) -> Text:
             Text(outcome, _COLOURS.get(outcome, "dim")),
         ))  # fmt: skip
     header = ("rung", "parameters", "published %", "best test %", f"worst of last {last} %", "kept", "verdict")
-    return _aligned(rows, left=(0, 6), header=header)
+    return aligned(rows, left=(0, 6), header=header)
 
 
-def _aligned(rows: Sequence[Sequence[str | Text]], *, left: Sequence[int], header: Sequence[str] = ()) -> Text:
+def aligned(rows: Sequence[Sequence[str | Text]], *, left: Sequence[int], header: Sequence[str] = ()) -> Text:
     """Columns as wide as their longest cell, whatever the terminal; a column without a word is left out.
 
     The columns numbered in `left` stand at the left, the others at the right.

@@ -1,0 +1,171 @@
+"""certify(ladder, rung): train fresh seeds until they certify the contract, or refute it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from smallprint.jobs.job import Job, RunEnded, RunLeft
+from smallprint.jobs.placement import Workers
+from smallprint.results.assessment import RungResult, assess
+from smallprint.results.certification import Plan, make_plan, plan_path
+from smallprint.results.holding import Hold
+from smallprint.results.runs import Precision, Run, read_runs
+from smallprint.results.sequential import Certificate
+from smallprint.results.verdict import Clause, SeedVerdict, counted_clauses, judge_seed
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.sweep import SweepEvent, sweep
+from smallprint.training.data import Dataset, load_dataset
+from smallprint.training.facts import read_ladder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeverKept:
+    """Counting alone says that no seed will keep the contract; nothing is trained."""
+
+    rung: Rung
+    clauses: tuple[Clause, ...]  # those that are broken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifyStarted:
+    """It is written down which seeds are going to count."""
+
+    rung: Rung
+    plan: Plan
+    at_most: int  # seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedCounted:
+    """The next seed in order has ended, and this is what is known now."""
+
+    run: Run
+    verdict: SeedVerdict
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifyEnded:
+    """It is decided, or no more seeds are to be trained."""
+
+    result: RungResult  # of the fresh seeds alone
+    certificate: Certificate
+    stuck: str  # why the next seed could not be counted; empty where it could
+
+
+CertifyEvent = NeverKept | CertifyStarted | SweepEvent | SeedCounted | CertifyEnded
+
+
+def certify(
+    ladder: Ladder | str | Path,
+    rung: str,
+    *,
+    runs: str | Path = "runs",
+    dataset: Dataset | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    workers: Workers = 1,
+    precision: Precision = "float32",
+    at_most: int = 200,
+) -> Generator[CertifyEvent, None, None]:
+    """Train fresh seeds of a rung, one after the other or side by side, until they certify its contract or refute it.
+
+    Fresh are seeds from 1000 on, or from the first thousand behind all that were ever used. They are written down in
+    `runs/<ladder>/<rung>/certificate.json` before the first is trained, and counted strictly in their order, whichever
+    ends first: one that diverged has broken the contract, one that failed is tried again, once. What is stored is
+    counted and not trained again; so the same call goes on where one was interrupted, with more seeds where it was
+    undecided. A rung, contract or data set that has changed is certified by other seeds. No seed is trained beyond the
+    first `at_most`. A contract without a certainty is certified for 95% of seeds with 95% confidence.
+
+    The first event is `NeverKept`, which is all, or `CertifyStarted`; the last is `CertifyEnded`.
+
+    Raises:
+        LadderError: a ladder with faults, or without that rung.
+        DataError: its data set cannot be had.
+        HeldError: another process certifies this rung.
+        RunError: a plan or run folder that is damaged, before anything is trained; or a full disk.
+    """
+    if not isinstance(ladder, Ladder):
+        ladder = read_ladder(ladder)
+    chosen, root = ladder.rung(rung), Path(runs)
+    if never := never_kept(ladder, chosen):
+        yield never
+        return
+    dataset = dataset or load_dataset(ladder.data)
+    ladder.check(dataset.facts)
+    with Hold(plan_path(root, ladder.name, chosen.name)):
+        plan = make_plan(root, ladder, chosen, dataset.fingerprint)
+        yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most)
+        stored = plan.certificate(read_runs(root, ladder.name, chosen.name, plan.identity))
+        count = _Count(ladder, chosen, plan, max(at_most, stored.of))
+        while jobs := count.to_train():
+            swept = sweep(jobs, dataset, root, device=device, threads=threads, workers=workers, precision=precision)
+            with closing(swept) as events:
+                for event in events:
+                    yield event
+                    yield from count.note(event)
+                    if count.over:
+                        break
+        runs_now = read_runs(root, ladder.name, chosen.name, plan.identity)
+        fresh = [run for run in runs_now if run.seed >= plan.first_seed and run.data == plan.data]
+        result = assess(ladder, chosen, fresh, certificate=count.certificate)
+        yield CertifyEnded(result=result, certificate=count.certificate, stuck=count.stuck)
+
+
+def never_kept(ladder: Ladder, rung: Rung) -> NeverKept | None:
+    """Whether no seed can keep the contract, by what is counted: parameters, multiply-adds, epochs."""
+    trace = ladder.trace(rung)
+    counted = counted_clauses(ladder.contract, parameters=trace.parameters, macs=trace.macs, epochs=rung.recipe.epochs)
+    broken = tuple(clause for clause in counted if not clause.kept)
+    return NeverKept(rung=rung, clauses=broken) if broken else None
+
+
+class _Count:
+    """Counts seeds in their order, whichever ends first."""
+
+    def __init__(self, ladder: Ladder, rung: Rung, plan: Plan, at_most: int) -> None:
+        self.certificate = plan.certificate(())
+        self.stuck = ""
+        self._ladder, self._rung, self._plan, self._at_most = ladder, rung, plan, at_most
+        self._ended: dict[int, Run] = {}  # by seed, from the next to be counted on
+        self._why: dict[int, str] = {}  # seeds that could not be trained
+        self._again: set[int] = set()  # seeds that failed and were tried once more
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to count."""
+        return self.certificate.outcome != "undecided" or self.certificate.of >= self._at_most
+
+    def to_train(self) -> list[Job]:
+        """The next seeds in order: as many as would decide if all of them kept the contract. None once it is over."""
+        following = self._plan.first_seed + self.certificate.of
+        if why := self._why.pop(following, ""):
+            self.stuck = f"seed {following}: {why}"
+        if self.over or self.stuck:
+            return []
+        left = self._at_most - self.certificate.of
+        most = min(left, self.certificate.more_clean_seeds or left)
+        seeds = range(following, following + most)
+        return [Job(ladder=self._ladder, rung=self._rung, seed=seed) for seed in seeds]
+
+    def note(self, event: SweepEvent) -> Generator[SeedCounted, None, None]:
+        """Take an event into account; what can be counted then is."""
+        if not isinstance(event, RunEnded | RunLeft) or event.job.rung != self._rung:
+            return
+        seed = event.job.seed
+        if isinstance(event, RunLeft):
+            self._why[seed] = event.reason
+        elif event.run.ended:
+            self._ended[seed] = event.run
+        elif seed in self._again:
+            self._why[seed] = f"failed twice: {event.run.reason}"
+        else:
+            self._again.add(seed)
+        while not self.over and (run := self._ended.pop(self._plan.first_seed + self.certificate.of, None)):
+            verdict = judge_seed(self._plan.contract, run)
+            passed = self.certificate.passed + bool(verdict.kept)
+            self.certificate = replace(self.certificate, passed=passed, of=self.certificate.of + 1)
+            yield SeedCounted(run=run, verdict=verdict, certificate=self.certificate)
