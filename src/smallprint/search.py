@@ -1,0 +1,299 @@
+"""search(ladder, rung): look for a smaller network that still keeps the contract, on training images alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms
+from smallprint.jobs.placement import Placement, Workers, place
+from smallprint.results.holding import Hold
+from smallprint.results.runs import Precision, Run, read_runs
+from smallprint.searching.candidate import START, Candidate
+from smallprint.searching.goal import Goal
+from smallprint.searching.margin import Margin, margin, telling
+from smallprint.searching.race import CANDIDATES, Found, Judged, Race
+from smallprint.searching.space import VERSION, Space
+from smallprint.searching.study import Study
+from smallprint.spec.errors import SearchError
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.sweep import trainings
+from smallprint.training.data import Dataset, held_out, load_dataset
+from smallprint.training.facts import read_ladder
+
+_MOST_AT_ONCE = 64  # trainings that a placement is made for
+_LONG = 1800.0  # seconds of a budget that leaves time to learn how held-out and test images relate
+_RELATED, _RELATED_SEEDS = 3, 2  # rungs that are trained for that, beside the starting one
+_LAST_PART = 0.2  # of the budget: nothing new is begun in it, so that what is promising is trained to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchStarted:
+    """The search begins, or goes on."""
+
+    goal: Goal
+    floor: float  # amounts that are looked at
+    ceiling: float
+    margin: Margin  # as known so far
+    placement: Placement
+    candidates: tuple[Candidate, ...]  # of an earlier part of this search
+    spent: float  # seconds, in earlier parts
+    budget: float  # seconds in all
+    folder: Path  # what is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateDrawn:
+    """A new candidate is in the race."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginLearnt:
+    """More is known of how held-out and test images relate."""
+
+    margin: Margin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEnded:
+    """Time is up, or nothing is left to try."""
+
+    found: Found
+
+
+SearchEvent = SearchStarted | JobEvent | CandidateDrawn | MarginLearnt | Judged | SearchEnded
+
+
+def search(
+    ladder: Ladder | str | Path,
+    rung: str,
+    *,
+    goal: str = "parameters",
+    budget: float = 3600.0,
+    floor: float | None = None,
+    ceiling: float | None = None,
+    teachers: Sequence[str] = (),
+    seed: int = 0,
+    runs: str | Path = "runs",
+    dataset: Dataset | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    workers: Workers = "auto",
+    precision: Precision = "float32",
+) -> Generator[SearchEvent, None, None]:
+    """Look for a smaller network that still keeps a ladder's contract, for `budget` seconds in all.
+
+    Networks and recipes are drawn around a rung, each right in size (`floor` to `ceiling`, in the goal's unit: seconds
+    are those of a whole training on one core, by a short timing) before it is trained. They race: many are trained for
+    few epochs, few at full length and over several seeds. All are judged on a sixth of the training images, which is
+    held out for that; the test images are never looked at. What is asked of held-out images follows from the stored
+    runs of the ladder, which have seen both. Rungs named by `teachers` may teach.
+
+    The same search goes on where it stopped; its folder is `search_folder`.
+
+    Raises:
+        LadderError: a ladder with faults, or a rung it does not have.
+        DataError: its data set cannot be had.
+        SearchError: nothing to search between floor and ceiling; a budget too small for one candidate; a study that is
+            damaged, held, or of another search.
+        RunError: a run folder that is damaged, or a full disk.
+    """
+    if not isinstance(ladder, Ladder):
+        ladder = read_ladder(ladder)
+    dataset = dataset or load_dataset(ladder.data)
+    ladder.check(dataset.facts)
+    start, folder = ladder.rung(rung), search_folder(runs, ladder, rung, goal, floor, ceiling)
+    parts = held_out(dataset)
+    identity = {
+        "contract": str(ladder.contract),
+        "start": ladder.identity(start),
+        "teachers": " ".join(ladder.identity(ladder.rung(name)) for name in teachers),
+        "data": parts.fingerprint,
+        "floor": _said(floor),
+        "ceiling": _said(ceiling),
+        "space": VERSION,
+    }
+    jobs = [Job(ladder=ladder, rung=start, seed=seed) for seed in range(_MOST_AT_ONCE)]
+    placement = place(jobs, parts, device=device, threads=threads, workers=workers, precision=precision)
+    side = placement.at_once > 1 and not placement.together
+    terms = Terms(
+        root=folder, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
+        precision=placement.precision,
+    )  # fmt: skip
+    with Hold(folder / "study.db"):
+        study = Study(folder / "study.db", identity)
+        rate = study.fact("rate", lambda: _rate(ladder, start, parts)) if goal == "seconds" else 1.0
+        space = Space(ladder, start, Goal(name=goal, rate=rate), floor=floor, ceiling=ceiling, teachers=teachers)
+        study.begin(space, seed=seed)
+        tested = tested_runs(ladder, Path(runs), dataset.fingerprint)
+        yield from _Search(space, study, parts, tested, terms, placement, budget, seed).events()
+
+
+def search_folder(
+    runs: str | Path, ladder: Ladder, rung: str, goal: str, floor: float | None, ceiling: float | None
+) -> Path:
+    """Where a search keeps its study, `study.db`, and the runs of its candidates."""
+    spans = [f"{word}-{amount:g}" for word, amount in (("from", floor), ("to", ceiling)) if amount is not None]
+    return Path(runs) / ladder.name / f"{rung}.search" / "-".join([goal, *spans])
+
+
+def _said(amount: float | None) -> str:
+    return "not said" if amount is None else f"{amount:.12g}"
+
+
+def _rate(ladder: Ladder, rung: Rung, dataset: Dataset) -> float:
+    """Multiply-adds of training per second, on one core."""
+    from smallprint.training.timing import step_alone
+
+    trace, recipe = ladder.trace(rung), rung.recipe
+    step = Goal(name="seconds").amount(trace, replace(recipe, epochs=1), train=recipe.batch)
+    return step / step_alone(trace, recipe, dataset)
+
+
+def tested_runs(ladder: Ladder, root: Path, data: str) -> dict[str, list[Run]]:
+    """The stored runs of a ladder, by rung, that are whole and of exactly this data."""
+    stored = {rung.name: read_runs(root, ladder.name, rung.name, ladder.identity(rung)) for rung in ladder.rungs}
+    return {name: whole for name, runs in stored.items() if (whole := [r for r in runs if r.data == data and r.ended])}
+
+
+class _Search:
+    """One search, from its start to its end or Ctrl-C."""
+
+    def __init__(
+        self, space: Space, study: Study, parts: Dataset, tested: Mapping[str, Sequence[Run]], terms: Terms,
+        placement: Placement, budget: float, seed: int,
+    ) -> None:  # fmt: skip
+        self.space, self.study, self.parts, self.tested = space, study, parts, tested
+        self.terms, self.placement, self.budget = terms, placement, budget
+        self.backlog = Backlog()
+        start, ladder = space.rung, space.ladder
+        amount = space.goal.amount(ladder.trace(start), start.recipe, train=ladder.facts.train)
+        self.race = Race(ladder, start, amount, parts.facts.test)
+        self.measured: dict[str, list[Run]] = {start.name: []}  # by rung: runs that held-out images judged
+        self.related: dict[str, str] = {}  # rungs of trainings that only tell of the margin -> the ladder's rungs
+        self.race.margin = self._margin()
+        self.draw = Random(seed)
+        self.before = study.spent
+        self.began = monotonic()
+        self.timed = False
+
+    def events(self) -> Iterator[SearchEvent]:
+        """All that happens."""
+        earlier = self.study.candidates()
+        self.backlog.add(self.race.enter(self.race.candidates[START]))
+        self.backlog.add(self._related())
+        for candidate in earlier:
+            self.backlog.add(self.race.enter(candidate))
+        yield SearchStarted(
+            goal=self.space.goal, floor=self.space.floor, ceiling=self.space.ceiling, margin=self.race.margin,
+            placement=self.placement, candidates=tuple(earlier), spent=self.before, budget=self.budget,
+            folder=self.terms.root,
+        )  # fmt: skip
+        try:
+            yield from self._drawn(self.placement.at_once)
+            with closing(trainings(self.backlog, self.parts, self.terms, self.placement)) as told:
+                for event in told:
+                    yield event
+                    yield from self._heard(event)
+                    if self.left <= 0 and isinstance(event, EpochEnded | RunEnded):
+                        break
+        finally:
+            self.study.spent = self.spent
+        yield SearchEnded(found=self.race.found())
+
+    @property
+    def spent(self) -> float:
+        """Seconds, in earlier parts of this search too."""
+        return self.before + monotonic() - self.began
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.budget - self.spent
+
+    def _heard(self, event: JobEvent) -> Iterator[SearchEvent]:
+        if isinstance(event, EpochEnded):
+            self._time(event)
+        judged = self.race.hear(event)
+        if judged:
+            yield from self._judged(judged)
+        elif isinstance(event, RunEnded) and event.job.rung.name in self.related:
+            self.measured[self.related[event.job.rung.name]].append(event.run)
+            yield self._learnt()
+        if isinstance(event, LAST):
+            yield from self._drawn(1)
+
+    def _judged(self, judged: Judged) -> Iterator[SearchEvent]:
+        candidate, last_part = judged.candidate, self.left < _LAST_PART * self.budget
+        self.study.spent = self.spent
+        self.backlog.withdraw(judged.left)
+        if candidate.number != START and not judged.lost:
+            self._keep(candidate)
+        yield judged
+        if candidate.number == START and judged.level.full:
+            self.measured[self.space.rung.name] = list(self.race.start_runs.values())
+            yield self._learnt()
+        if judged.goes_on and (judged.level.full or not last_part):
+            self.backlog.add(self.race.go_on(candidate))
+
+    def _keep(self, candidate: Candidate) -> None:
+        outlook, shown = self.race.outlook, candidate.best_known
+        if shown is None:  # nothing can be said of its worth
+            self.study.tell(candidate)
+        elif candidate.fate == "racing":
+            self.study.keep(candidate, outlook.worth(candidate))
+        else:
+            self.study.tell(candidate, outlook.worth(candidate), outlook.excess(shown))
+
+    def _related(self) -> list[Job]:
+        """Trainings of other rungs of the ladder whose results on the test images are stored."""
+        if self.budget < _LONG:
+            return []
+        ladder, jobs = self.space.ladder, []
+        others = [name for name in telling(ladder.contract, self.tested) if name != self.space.rung.name]
+        for name in others[:_RELATED]:
+            rung, teacher = ladder.rung(name), ladder.teacher(ladder.rung(name))
+            rung = replace(rung, name=f"related-{name}")
+            self.related[rung.name], self.measured[name] = name, []
+            own = replace(ladder, name=CANDIDATES, rungs=(teacher, rung) if teacher else (rung,))
+            jobs += [Job(ladder=own, rung=rung, seed=seed) for seed in range(_RELATED_SEEDS)]
+        return jobs
+
+    def _learnt(self) -> MarginLearnt:
+        self.race.margin = self._margin()
+        return MarginLearnt(margin=self.race.margin)
+
+    def _drawn(self, jobs: int) -> Iterator[CandidateDrawn]:
+        """New candidates until so many jobs are to do, so that a worker that becomes free finds one."""
+        while len(self.backlog) < jobs and self.left > _LAST_PART * self.budget:
+            candidate = self.study.ask(self.race.target(self.draw, self.space.floor, self.space.ceiling))
+            if twin := self.race.twin(candidate):
+                candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
+                self._keep(candidate)
+            self.backlog.add(self.race.enter(candidate))
+            yield CandidateDrawn(candidate=candidate)
+
+    def _time(self, event: EpochEnded) -> None:
+        """Learn how long trainings take; refuse a budget that no candidate could be trained in."""
+        if self.timed or event.job.rung.name.split("-")[0] != "start":
+            return
+        self.timed = True
+        every = self.race.levels(self.race.candidates[START])
+        lengths = sum(level.epochs * (level.seeds - level.seeds_before) for level in every)
+        needed = 2 * lengths * event.epoch.seconds / self.placement.at_once
+        if self.budget < needed:
+            raise SearchError(
+                f"a budget of {self.budget:.0f} s is too small: the starting rung, by which all are measured, and one "
+                f"candidate take about {needed:.0f} s here; say --budget {ceil(needed / 20)}m or more"
+            )
+
+    def _margin(self) -> Margin:
+        return margin(self.space.ladder.contract, self.tested, self.measured, self.parts.facts.test)

@@ -1,0 +1,66 @@
+"""Starting genes: what a search tries first, spread over its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+
+from smallprint.searching.genes import Gene
+from smallprint.searching.networks import usual_halvings
+from smallprint.searching.recipes import NO_TEACHER
+from smallprint.spec.trace import Shape
+
+_TRAITS: Mapping[str, Gene] = {
+    "network": "dense", "stem": "conv3", "first": 2, "middle": 2, "last": 1, "halve": "maxpool", "pad": "alternate",
+    "widen": 1.6, "bulge": 1.0, "head": "gap", "activation": "relu", "norm": "before", "dropout": 0,
+}  # fmt: skip
+_RECIPE: Mapping[str, Gene] = {
+    "recipe": "sgd", "batch": 64, "pace": 1.0, "decay": 1e-4, "warmup": 20, "tail": 20, "augment": 0.9, "fade": 0,
+    "average": 0.5, "smoothing": 0.0,
+}  # fmt: skip
+_TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 100}
+
+# One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
+_TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
+    (0.9, {}, {}),
+    (0.4, {}, {"batch": 32}),
+    (0.65, {"first": 1, "middle": 2, "last": 2}, {}),
+    (0.5, {"network": "separable", "middle": 2, "last": 2, "widen": 3.0}, {}),
+    (0.7, {"stem": "conv5 halved", "middle": 2, "last": 2, "pad": "same"}, {"batch": 32}),
+    (0.3, {"network": "skip", "activation": "silu", "middle": 2, "last": 2}, {"recipe": "adamw"}),
+)
+
+
+def starting_genes(
+    *, sizes: tuple[float, float], input_shape: Shape, epochs: tuple[int, int], teachers: Sequence[str]
+) -> Sequence[Mapping[str, Gene]]:
+    """The starting rung itself at three sizes; its network with the usual recipe; then usual networks.
+
+    `sizes` is floor and ceiling. Every other one is taught where rungs can teach, and has fewer epochs where it may.
+    """
+    low, high = sizes
+
+    def size(place: float) -> float:
+        return min(max(low * exp(place * log(high / low)), low), high)
+
+    few, many = epochs
+    usual = usual_halvings(input_shape)
+
+    def where_asked(number: int) -> Mapping[str, Gene]:
+        """The genes of those spaces that have a choice of epochs or a teacher."""
+        genes: dict[str, Gene] = {}
+        if few < many:
+            genes["epochs"] = (few + many) // 2 if number % 2 else many
+        if teachers:
+            genes |= {"teacher": teachers[0], **_TAUGHT} if number % 2 else {"teacher": NO_TEACHER}
+        return genes
+
+    found: list[Mapping[str, Gene]] = [
+        {"size": size(place), "network": "start", "recipe": "start"} for place in (1.0, 0.5, 0.0)
+    ]
+    found.append({"size": size(0.75), "network": "start", **_RECIPE, **where_asked(0)})
+    for number, (place, traits, recipe) in enumerate(_TRIED, start=1):
+        found.append(
+            {"size": size(place), **_TRAITS, "halvings": usual, **traits, **_RECIPE, **recipe, **where_asked(number)}
+        )
+    return found

@@ -1,0 +1,173 @@
+"""A search on the embedded digits: real trainings, real candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smallprint.jobs.job import EpochEnded
+from smallprint.results.holding import HeldError, Hold
+from smallprint.search import (
+    CandidateDrawn,
+    MarginLearnt,
+    SearchEnded,
+    SearchEvent,
+    SearchStarted,
+    search,
+    search_folder,
+)
+from smallprint.searching.candidate import START
+from smallprint.searching.race import Found, Judged
+from smallprint.spec.errors import SearchError
+from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder_file import parse_ladder
+from smallprint.training.data import Dataset, held_out, load_dataset
+
+LADDER = """
+title = "Easy"
+dataset = "digits"
+[contract]
+accuracy = ">= 60%"
+last_epochs = 1
+parameters = "< 2000"
+epochs = "<= 4"
+certainty = "60% of seeds, 80% confidence"
+[recipe]
+optimiser = "sgd lr=0.2 momentum=0.9"
+schedule = "cosine"
+epochs = 4
+[[rung]]
+name = "start"
+network = "after conv: batchnorm relu; conv3-8,pad=1 maxpool conv3-16 gap conv1-10,bare"
+"""
+
+
+@pytest.fixture(scope="module")
+def easy() -> Ladder:
+    return parse_ladder(LADDER, name="easy")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def searched(ladder: Ladder, digits: Dataset, runs: Path, *, budget: float, **more: object) -> Iterator[SearchEvent]:
+    return search(ladder, "start", budget=budget, runs=runs, dataset=digits, workers=1, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def events(easy: Ladder, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[SearchEvent]:
+    """Those of a whole search."""
+    return list(searched(easy, digits, tmp_path_factory.mktemp("search"), budget=25))
+
+
+def found_in(events: list[SearchEvent]) -> Found:
+    last = events[-1]
+    assert isinstance(last, SearchEnded)
+    return last.found
+
+
+def test_it_begins_with_what_it_looks_for_and_ends_with_what_it_found(events: list[SearchEvent]) -> None:
+    first = events[0]
+    assert isinstance(first, SearchStarted)
+    assert (first.ceiling, first.spent, first.candidates) == (1_432, 0, ())
+    found = found_in(events)
+    assert found.best is not None
+    assert found.best.amount <= first.ceiling
+
+
+def test_what_is_found_keeps_what_held_out_images_must_show_over_several_seeds(events: list[SearchEvent]) -> None:
+    found = found_in(events)
+    assert found.keeps
+    assert found.best
+    shown = found.best.shown[-1]
+    assert len(shown.errors) >= 3
+    assert 1 - shown.error >= found.margin.needed
+
+
+def test_nothing_is_trained_or_judged_on_a_test_image(events: list[SearchEvent], digits: Dataset) -> None:
+    parts = held_out(digits)
+    totals = {(e.epoch.train_total, e.epoch.test_total) for e in events if isinstance(e, EpochEnded)}
+    assert totals == {(parts.facts.train, parts.facts.test)}
+
+
+def test_every_candidate_that_is_judged_was_drawn_and_one_that_goes_on_is_judged_again(
+    events: list[SearchEvent],
+) -> None:
+    drawn = [event.candidate.number for event in events if isinstance(event, CandidateDrawn)]
+    assert drawn == list(range(len(drawn)))
+    judged = [event.candidate.number for event in events if isinstance(event, Judged)]
+    assert set(judged) <= {START, *drawn}
+    assert judged.count(START) == 3
+
+
+def test_the_margin_is_learnt_from_the_starting_rung(events: list[SearchEvent]) -> None:
+    learnt = [event.margin for event in events if isinstance(event, MarginLearnt)]
+    assert learnt[-1].seeds == 2
+    assert found_in(events).margin == learnt[-1]
+
+
+def test_a_search_that_was_stopped_goes_on_with_what_it_has(easy: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    judged = []
+    with closing(searched(easy, digits, tmp_path, budget=600)) as first:  # type: ignore[type-var]
+        for event in first:
+            if isinstance(event, Judged) and event.candidate.number != START:
+                judged.append(event.candidate)
+                if len(judged) == 2:
+                    break
+    again = list(searched(easy, digits, tmp_path, budget=0.5))
+    started = again[0]
+    assert isinstance(started, SearchStarted)
+    assert started.spent > 0
+    kept = {one.number: one for one in started.candidates}
+    for one in judged:
+        assert kept[one.number].shown[: len(one.shown)] == one.shown
+    assert not any(isinstance(event, CandidateDrawn) for event in again), "its time is up"
+    assert found_in(again).candidates[0].number == START
+
+
+def test_two_searches_at_once_in_one_folder_are_one_too_many(easy: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    folder = search_folder(tmp_path, easy, "start", "parameters", None, None)
+    with Hold(folder / "study.db"), pytest.raises(HeldError, match="held by"):
+        next(iter(searched(easy, digits, tmp_path, budget=60)))
+
+
+def test_a_budget_that_is_too_small_is_said_once_a_training_has_been_timed(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(SearchError, match=r"too small: the starting rung.* say --budget [0-9]+m"):
+        list(searched(easy, digits, tmp_path, budget=0.01))
+
+
+def test_a_changed_contract_is_another_search_and_nothing_is_lost(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    with closing(searched(easy, digits, tmp_path, budget=600)) as first:  # type: ignore[type-var]
+        next(event for event in first if isinstance(event, Judged))
+    other = replace(easy, contract=easy.contract.amend("accuracy >= 70%"))
+    study = search_folder(tmp_path, easy, "start", "parameters", None, None) / "study.db"
+    before = study.read_bytes()
+    with pytest.raises(SearchError, match="of another search: its contract is"):
+        next(iter(searched(other, digits, tmp_path, budget=600)))
+    assert study.read_bytes() == before
+
+
+def test_a_ceiling_below_any_network_is_said_before_anything_is_trained(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(SearchError, match="no network is as small"):
+        next(iter(searched(easy, digits, tmp_path, budget=60, ceiling=20)))
+    assert not any(tmp_path.rglob("seed-*"))
+
+
+def test_where_every_candidate_diverges_nothing_is_found_and_that_is_all(digits: Dataset, tmp_path: Path) -> None:
+    wild = parse_ladder(LADDER.replace("lr=0.2", "lr=1e30"), name="wild")
+    ended = found_in(list(searched(wild, digits, tmp_path, budget=12)))
+    diverged = [one for one in ended.candidates if one.shown and one.shown[-1].diverged]
+    assert any(one.number == START for one in diverged)
+    assert not ended.keeps or ended.best is not None
