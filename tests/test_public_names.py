@@ -14,8 +14,8 @@ PUBLIC = (
     "__version__", "BatchNorm", "Certificate", "Clause", "Contract", "DataError", "Dataset", "Epoch", "Finding",
     "Ladder", "LadderError", "Network", "NotationError", "Recipe", "Run", "RunError", "Rung", "RungResult",
     "SmallNetClassifier", "SmallprintError", "Trainer", "Verdict", "assess", "assess_stored", "build", "certify",
-    "climb", "diagnose", "diff", "judge", "load_dataset", "parse_ladder", "read_ladder", "read_run", "read_runs", "shipped",
-    "trace", "train", "write_report",
+    "climb", "diagnose", "diff", "judge", "load_dataset", "parse_ladder", "read_ladder", "read_run", "read_runs",
+    "search", "shipped", "trace", "train", "write_report",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_the_verb_stays_a_function_whatever_is_imported_first() -> None:
     module = import_module("smallprint.climb")
     assert smallprint.climb is module.climb
     program = """
-import smallprint.climb, smallprint.cli, smallprint.watch
+import smallprint.climb, smallprint.cli, smallprint.watching.climb
 import smallprint
 from smallprint import climb
 assert callable(smallprint.climb) and smallprint.climb is climb, smallprint.climb

@@ -62,6 +62,7 @@ _HOMES = {
     "read_ladder": "training.facts",
     "read_run": "results.runs",
     "read_runs": "results.runs",
+    "search": "search",
     "shipped": "spec.ladder_file",
     "trace": "spec.trace",
     "train": "training.trainer",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from smallprint.results.verdict import Clause as Clause
     from smallprint.results.verdict import Verdict as Verdict
     from smallprint.results.verdict import judge as judge
+    from smallprint.search import search as search
     from smallprint.spec.contract import Contract as Contract
     from smallprint.spec.errors import (
         DataError as DataError,

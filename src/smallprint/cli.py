@@ -36,6 +36,7 @@ from smallprint.arguments import (
     one_rung_at,
     precision_named,
     rungs_at,
+    seconds,
     split_place,
     worker_count,
 )
@@ -130,14 +131,14 @@ def climb(
         dataset = load(chosen.data, data)
         chosen.check(dataset.facts)
     from smallprint.climb import climb as start
-    from smallprint.watch import Watch
+    from smallprint.watching.climb import ClimbWatch
 
     names = [one.name for one in rungs]
     events = start(
         chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew,
         precision=products,
     )  # fmt: skip
-    watch = Watch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
+    watch = ClimbWatch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
     with _stopping_tidily(), closing(events):
         results = watch.show(events)
         stored = assess_here(chosen, runs, dataset)
@@ -181,7 +182,7 @@ def certify(
     ladder, rung = one_rung_at(place, facts_of_data(data))
     from smallprint.certify import certify as start
     from smallprint.certify import never_kept
-    from smallprint.certifying import CertifyWatch, write_outcome
+    from smallprint.watching.certification import CertifyWatch, write_outcome
 
     events = start(
         ladder, rung.name, runs=runs, dataset=None if never_kept(ladder, rung) else load(ladder.data, data),
@@ -191,6 +192,55 @@ def certify(
         ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
     outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)
     raise typer.Exit({"certified": DONE, "refuted": BROKEN, "undecided": UNDECIDED}[outcome])
+
+
+@app.command()
+def search(
+    place: Annotated[str, typer.Argument(metavar="LADDER:RUNG", help="The rung to start from.")],
+    goal: Annotated[
+        str, typer.Option(metavar="GOAL", help="What to make small: parameters, macs, flash or seconds.")
+    ] = "parameters",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of all parts of this search: 90s, 30m, 1h30m.")] = "1h",
+    floor: Annotated[float | None, typer.Option(metavar="N", help="Nothing smaller; default: a part of it.")] = None,
+    ceiling: Annotated[float | None, typer.Option(metavar="N", help="Nothing larger; default: the rung's own.")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(metavar="RUNG", help="A rung that may teach; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=10**6, help="Of what is drawn.")] = 0,
+    runs: Runs = Path("runs"),
+    data: Data = None,
+    workers: WorkerCount = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
+    as_json: Json = False,
+) -> None:
+    """Look for a smaller network that still keeps the contract.
+
+    On training images alone: a sixth of them is held out to judge by. Status 0: one was found that keeps what they
+    must show, 3: none yet. The same command goes on where it stopped, with more time where its --budget is larger.
+    """
+    crew, products, time = worker_count(workers), precision_named(precision), seconds(budget)
+    check_device(device)
+    ladder, rung = one_rung_at(place, facts_of_data(data))
+    from smallprint.search import search as start
+    from smallprint.views.search_documents import search_document
+    from smallprint.views.search_report import write_search_report
+    from smallprint.watching.search import SearchWatch
+
+    events = start(
+        ladder, rung.name, goal=goal, budget=time, floor=floor, ceiling=ceiling, teachers=teacher or (), seed=seed,
+        runs=runs, dataset=load(ladder.data, data), device=device, threads=threads, workers=crew, precision=products,
+    )  # fmt: skip
+    command = shlex.join(["smallprint", *sys.argv[1:]])
+    with _stopping_tidily(), closing(events):
+        result = SearchWatch(ladder, rung, console(stderr=as_json), command=command, seed=seed).show(events)
+    html, markdown = write_search_report(result)
+    if as_json:
+        write_json(search_document(result))
+    else:
+        typer.echo(f"\nreport: {html}\n        {markdown}")
+    raise typer.Exit(DONE if result.found.keeps else UNDECIDED)
 
 
 @app.command()

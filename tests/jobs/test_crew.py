@@ -57,6 +57,10 @@ def files(root: Path) -> dict[str, bytes]:
     return found
 
 
+def trained(jobs: Sequence[Job], digits: Dataset, terms: Terms) -> list[JobEvent]:
+    return list(side_by_side(Backlog(jobs), digits, terms, 2))
+
+
 def ended(events: Sequence[JobEvent]) -> dict[tuple[str, int], RunEnded]:
     return {(event.run.rung, event.run.seed): event for event in events if isinstance(event, RunEnded)}
 
@@ -67,12 +71,12 @@ def test_side_by_side_stores_the_same_bits_as_one_after_the_other(
     jobs = jobs_of(tiny, 2)
     for job in jobs:
         list(train(job, digits, terms(tmp_path / "one")))
-    events = list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "two"), 2))
+    events = trained(jobs, digits, terms(tmp_path / "two"))
     assert files(tmp_path / "two") == files(tmp_path / "one")
     for job in jobs:
         told = [type(event).__name__ for event in events if event.job == job]
         assert told == ["RunStarted", "EpochEnded", "EpochEnded", "RunEnded"]
-    again = list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "two"), 2))
+    again = trained(jobs, digits, terms(tmp_path / "two"))
     assert [(event.job, event.reused) for event in again if isinstance(event, RunEnded)] == [
         (job, True) for job in jobs
     ]
@@ -136,7 +140,7 @@ def test_a_worker_that_dies_before_it_can_begin_fails_its_run_alone(
     monkeypatch.syspath_prepend(tmp_path / "path")  # which a spawned process takes over
     monkeypatch.setenv("CC", "no-such-compiler")  # so that training needs torch
     jobs = jobs_of(replace(tiny, rungs=tiny.rungs[:1]), 3)
-    runs = [event.run for event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "runs"), 2))).values()]
+    runs = [event.run for event in ended(trained(jobs, digits, terms(tmp_path / "runs"))).values()]
     assert sorted(run.status for run in runs) == ["failed", "finished", "finished"]
     failed = next(run for run in runs if run.status == "failed")
     assert failed.reason == "its process ended with status 7 before the run did"
@@ -148,7 +152,7 @@ def test_a_run_that_fails_leaves_its_process_to_the_next_one(tiny_text: str, dig
     ladder = parse_ladder(tiny_text + HUGE, name="tiny")
     base, _, huge = ladder.rungs
     jobs = jobs_of(replace(ladder, rungs=(huge, base)), 2)
-    runs = {name: event.run for name, event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2))).items()}
+    runs = {name: event.run for name, event in ended(trained(jobs, digits, terms(tmp_path))).items()}
     assert {name: run.status for name, run in runs.items()} == {
         ("huge", 0): "failed", ("huge", 1): "failed", ("base", 0): "finished", ("base", 1): "finished",
     }  # fmt: skip
@@ -164,7 +168,7 @@ def test_a_torch_that_cannot_be_imported_is_the_reason_on_record(
     monkeypatch.syspath_prepend(tmp_path / "path")
     monkeypatch.setenv("CC", "no-such-compiler")
     jobs = jobs_of(tiny, 1)
-    runs = [event.run for event in ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path / "runs"), 2))).values()]
+    runs = [event.run for event in ended(trained(jobs, digits, terms(tmp_path / "runs"))).values()]
     assert [run.status for run in runs] == ["failed", "failed"]
     assert runs[0].reason == "ImportError: libtorch.so: wrong ELF class (torch.py, line 1)"
 
@@ -212,7 +216,7 @@ def test_what_is_wrong_with_one_folder_leaves_that_run_and_the_others_are_traine
     folder = jobs[1].folder(tmp_path)
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where a folder should be")
-    events = list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2))
+    events = trained(jobs, digits, terms(tmp_path))
     assert [(event.job, event.held) for event in events if isinstance(event, RunLeft)] == [(jobs[1], False)]
     assert [event.run.status for event in ended(events).values()] == ["finished"] * 3
 
@@ -237,7 +241,7 @@ def test_folders_that_are_taken_away_or_damaged_on_the_way_stop_no_other_run(
         ("base", 1): "finished", ("base", 2): "finished",
     }  # fmt: skip
     shutil.rmtree(damaged.folder(tmp_path))
-    again = ended(list(side_by_side(Backlog(jobs), digits, terms(tmp_path), 2)))
+    again = ended(trained(jobs, digits, terms(tmp_path)))
     assert {event.run.status for event in again.values()} == {"finished"}
     assert sum(event.reused for event in again.values()) == 2
 
@@ -315,7 +319,7 @@ def test_a_full_disk_ends_all_with_one_message_every_folder_stays_readable_and_t
     assert 0 < len(finished) < len(jobs)
     assert {run.status for run in stored.values()} <= {"finished", "training"}
     subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
-    again = ended(list(side_by_side(Backlog(jobs), digits, terms(tiny_disk), 2)))
+    again = ended(trained(jobs, digits, terms(tiny_disk)))
     assert {event.run.status for event in again.values()} == {"finished"}
     assert [event.job for event in again.values() if event.reused] == finished
     for job in jobs:

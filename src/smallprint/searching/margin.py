@@ -50,11 +50,11 @@ class Margin:
         related = (
             f"test minus held-out was {100 * self.offset:+.2f} points over {_counted(self.rungs, 'rung')}"
             if self.rungs
-            else "no stored runs relate the two, so they are taken as equal"
+            else "taken as equal, since no runs on test images are stored ('smallprint climb' makes some)"
         )
         measured = f"over {_counted(self.seeds, 'further seed')}" if self.seeds else "assumed"
         return (
-            f"{100 * self.needed:.2f}% of the held-out images for {100 * self.promised:g}% of the test images: "
+            f"{100 * self.needed:.2f}% of the held-out images for {100 * self.promised:.2f}% of the test images: "
             f"{related}, give or take {100 * self.offset_noise:.2f}; "
             f"seeds differ by {100 * self.noise:.2f} points ({measured})"
         )

@@ -49,6 +49,11 @@ def _geometry(layer: tuple[int, int, int, int, Shape, int], *, back: bool = Fals
 REGISTERS = 24
 
 
+def _halves(rows: int) -> tuple[str, str]:
+    """C of all rows in two calls."""
+    return f"0, {rows // 2}", f"{rows // 2}, {rows}"
+
+
 @cache
 def _library() -> ctypes.CDLL:
     """Every layer's kernels in one library, with bias forward."""
@@ -64,19 +69,24 @@ def _library() -> ctypes.CDLL:
             "const float *restrict bias",
         )  # fmt: skip
         lines += convolution(f"back_{index}", back, REGISTERS, lambda o, c, w=back.target[2]: store(o, c, w))  # type: ignore[misc]
-        for add in (False, True):
-            lines += weight_gradient(f"weigh_{index}_{add:d}", ahead, REGISTERS, add=add)
+        for kept, sign in (("vectors", None), ("written", "="), ("added", "+=")):
+            lines += weight_gradient(f"weigh_{index}_{kept}", ahead, REGISTERS, sign)
         weights = layer[0] ** 2 * ahead.inputs * layer[5]
         lines += [
             f"void forward_{index}(const V *x, const float *parameters, const float *bias, V *y, float *packed) {{",
             *pack(ahead, 0, REGISTERS),
-            f"ahead_{index}(x, packed, y, bias); }}",
+            *(f"ahead_{index}(x, packed, y, {rows}, bias);" for rows in _halves(ahead.target[1])),
+            "}",
             f"void backward_{index}(const V *d, const float *parameters, V *dx, float *packed) {{",
             *pack(back, 0, REGISTERS),
-            f"back_{index}(d, packed, dx); }}",
+            *(f"back_{index}(d, packed, dx, {rows});" for rows in _halves(back.target[1])),
+            "}",
             f"void gradient_{index}(const V *x, const V *d, const int32_t *valid, float *out, int add) {{",
-            f"if (add) weigh_{index}_1(x, d, *(const I *)valid, out);",
-            f"else weigh_{index}_0(x, d, *(const I *)valid, out); }}",
+            f"if (add) weigh_{index}_added(x, d, out, 0, {ahead.target[1]}, *(const I *)valid);",
+            f"else weigh_{index}_written(x, d, out, 0, {ahead.target[1]}, *(const I *)valid); }}",
+            f"void vectors_{index}(const V *x, const V *d, V *out) {{",
+            *(f"weigh_{index}_vectors(x, d, out, {rows});" for rows in _halves(ahead.target[1])),
+            "}",
             f"_Static_assert({weights} > 0, \"\");",
         ]  # fmt: skip
     return compiled("\n".join(lines))
@@ -111,6 +121,9 @@ def test_convolution_its_way_back_and_its_weight_gradient_are_those_of_pytorch(i
     added = np.ones_like(weights)
     call(library, f"gradient_{index}", images, gradients, everywhere, added, 1)
     np.testing.assert_allclose(added, written + 1, atol=1e-4)
+    kept = aligned(np.ones((weights.size, count), np.float32))
+    call(library, f"vectors_{index}", images, gradients, kept)
+    np.testing.assert_allclose(kept.sum(1), written + count, atol=1e-3)
 
 
 def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> None:

@@ -18,7 +18,7 @@ from smallprint.training import machine
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
 from smallprint.training.eager import PyTorchStep
-from smallprint.training.native import NativeStep, compiler
+from smallprint.training.native import NativeStep, bands, compiler
 from smallprint.training.native.compiler import Compiler, find_compiler
 from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import plan
@@ -111,6 +111,37 @@ def test_a_step_is_that_of_pytorch_with_64_bits(network: str) -> None:
 @pytest.mark.parametrize("network", KINKED.values(), ids=KINKED.keys())
 def test_a_step_away_from_ties_is_that_of_pytorch_with_64_bits(network: str) -> None:
     found = case_without_ties(network, SHAPE)
+    assert_same(native(found), pytorch(found))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "conv3-4 tanh conv3-5,pad=1 silu conv3-3 gap",
+        "conv3-4 batchnorm tanh dropout=25% conv3-5,bias batchnorm silu conv5-3,pad=4,stride=2 tanh conv1-4 gap",
+        "conv3-4,pad=1 batchnorm tanh avgpool2 conv2-6,stride=2,bias tanh batchnorm conv1-4 gap",
+        "conv3-4 tanh conv3-4,pad=1,skip,times=2 tanh conv1-3 gap",
+        "conv3-6 tanh depthwise3,pad=1 conv3-4,groups=2 gelu conv1-3 gap",
+    ],
+)
+def test_a_step_some_rows_at_a_time_is_that_of_pytorch(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "_CACHE", 150)
+    found = case(network, (1, 13, 12))
+    assert_same(native(found), pytorch(found))
+
+
+def test_a_maxpool_some_rows_at_a_time_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "_CACHE", 150)
+    found = case_without_ties(
+        "conv3-4,pad=1 relu batchnorm dropout=25% dropout2d=25% maxpool conv3-5,pad=1 maxpool3 conv2-3,pad=1",
+        (1, 12, 12),
+    )
+    assert_same(native(found), pytorch(found))
+
+
+def test_weights_beyond_number_have_their_gradient_added_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "_WEIGHTS", 10)
+    found = case("conv3-3 tanh conv3-3,pad=1,times=2,bias silu gap linear-12,bias", SHAPE)
     assert_same(native(found), pytorch(found))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Shape, trace
+from smallprint.training.native.passes import Record
 from smallprint.training.native.plan import plan
 from smallprint.training.native.source import write_source
 from smallprint.training.native.stages import Layout, StageWriter
@@ -17,6 +18,11 @@ def _writers(text: str, shape: Shape = (1, 12, 12)) -> list[StageWriter]:
         tensors=tuple(1000 * index for index in range(len(planned.shapes) + 1)),
         rows={norm.weight: 0 for norm in planned.norms},
         sums={norm.weight: 0 for norm in planned.norms},
+        records={
+            index: Record(part=stage.passes[0], values=9000, hits=planned.masks)
+            for index, stage in enumerate(planned.stages)
+            if stage.recorded
+        },
         registers=24,
     )
     return [StageWriter(planned, layout, index, 0) for index in range(len(planned.stages))]
@@ -94,3 +100,20 @@ def test_scratch_memory_holds_all_that_a_stage_stages() -> None:
     taken = [int(at) for at in re.findall(r"g->scratch \+ (\d+)", "\n".join(second.lines()))]
     assert taken
     assert second.scratch > max(taken)
+
+
+def test_backward_goes_through_the_winners_of_a_maxpool_alone() -> None:
+    first, second, _ = _writers("conv3-4 batchnorm relu maxpool conv1-3 gap")
+    assert "g->tensors[9000 + into] = winner;" in _body(second, "forward")
+    assert "const V *restrict x = g->tensors + 9000;" in _body(second, "backward")
+    assert "lanes(g->masks[0 + into * 4 + 3])" in _body(first, "backward")
+    assert "better" not in _body(second, "backward")
+
+
+def test_a_large_map_is_taken_some_rows_at_a_time() -> None:
+    _, second, *_ = _writers("conv3-8 relu conv3-16 relu conv3-4 relu gap", (1, 28, 28))
+    for function in ("forward", "backward"):
+        assert re.search(r"for \(int from = 0; from < 24; from \+= \d+\)", _body(second, function))
+        assert "V *restrict p0 = g->scratch + 0;" in _body(second, function)
+    assert second.scratch < 26 * 26 * 8 + 24 * 24 * 16
+    assert re.search(r"\(unsigned\)\(r \* 1 \+ ky - 0\) % \d+", "\n".join(second.functions))

@@ -21,7 +21,7 @@ def held_out(dataset: Dataset) -> Dataset:
     and their number, so that every search on the same data is judged by the same images.
     """
     images, labels = dataset.train_images_NCHW, dataset.train_labels_N
-    salt = hashlib.sha256(dataset.fingerprint.encode())
+    salt = dataset.fingerprint.encode()
     ranks = np.array([_rank(salt, number) for number in range(len(labels))], dtype=np.uint64)
     held = np.zeros(len(labels), dtype=bool)
     held[np.argsort(ranks, kind="stable")[: max(1, len(labels) // _SHARE)]] = True
@@ -43,10 +43,8 @@ def held_out(dataset: Dataset) -> Dataset:
     )
 
 
-def _rank(salt: Any, number: int) -> int:
-    digest = salt.copy()
-    digest.update(number.to_bytes(8, "big"))
-    return int.from_bytes(digest.digest()[:8], "big")
+def _rank(salt: bytes, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(salt + number.to_bytes(8, "big")).digest()[:8], "big")
 
 
 def _taken(array: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[Any]:

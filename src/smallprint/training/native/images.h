@@ -56,17 +56,50 @@ static void recolour(V *map, int count, int lane, const struct change *change, i
   }
 }
 
-// Every pixel looks up where it comes from, for all lanes at once.
-static void warp(const V *from, V *to, const struct change *change, const int64_t *image)
+// Images as bytes, those of the lanes one behind the other: all of a group fit into the first-level cache.
+struct greys {
+  const uint8_t *bytes;
+  I lane;  // where each lane's image begins
+};
+
+enum { BESIDE = 4 };  // bytes around each image that may be read and count for nothing
+
+static struct greys collect(const uint8_t *bytes, const int64_t *start, int size, uint8_t *room)
+{
+  struct greys greys = {.bytes = room};
+  for (int l = 0; l < LANES; l++) {
+    greys.lane[l] = BESIDE + l * (size + BESIDE);
+    memcpy(room + greys.lane[l], bytes + start[l], size);
+  }
+  return greys;
+}
+
+INLINE V grey(U word, int byte) { return __builtin_convertvector((I)(word >> (8 * byte) & 255), V) * (1 / 255.0f); }
+
+static void unpack(struct greys from, V *map)
+{
+  const int C = network.channels, H = network.height, W = network.width;
+  for (int ch = 0; ch < C; ch++)
+    for (int y = 0; y < H; y++)
+      for (int x = 0; x < W; x += 4) {
+        const U word = words(from.bytes, from.lane + ((ch * H + y) * W + x));
+        for (int byte = 0; byte < 4 && x + byte < W; byte++) map[(y * C + ch) * W + x + byte] = grey(word, byte);
+      }
+}
+
+// Every pixel looks up where it comes from, for all lanes at once: in `map`, or where there is none in `greys`.
+INLINE void warp(const V *map, struct greys greys, V *to, const struct change *change, const int64_t *image)
 {
   const int H = network.height, W = network.width, C = network.channels;
   float m[6][LANES] __attribute__((aligned(64)));
+  I lane;
   for (int l = 0; l < LANES; l++) {
     for (int i = 0; i < 4; i++) m[i][l] = change->inverse[4 * image[l] + i];
     for (int i = 0; i < 2; i++) m[4 + i][l] = change->offset[2 * image[l] + i];
+    lane[l] = l;
   }
   const V xx = *(V *)m[0], xy = *(V *)m[1], yx = *(V *)m[2], yy = *(V *)m[3], right = *(V *)m[4], down = *(V *)m[5];
-  const int corners = change->nearest ? 1 : 4;
+  const int reach = change->nearest ? 1 : 2;  // pixels that make a new one, either way
   for (int y = 0; y < H; y++)
     for (int x = 0; x < W; x++) {
       const float x0 = x - (W - 1) * 0.5f, y0 = y - (H - 1) * 0.5f;
@@ -74,7 +107,7 @@ static void warp(const V *from, V *to, const struct change *change, const int64_
       column = within(column, -2, W + 1);  // far outside is as good as just outside, and fits an integer
       row = within(row, -2, H + 1);
       V left = rounded(column), top = rounded(row), across[2] = {{0}, {0}}, along[2] = {{0}, {0}};  // shares
-      if (corners == 4) {
+      if (reach == 2) {
         left -= where(left > column, spread(1));
         top -= where(top > row, spread(1));
         across[1] = column - left;
@@ -83,25 +116,39 @@ static void warp(const V *from, V *to, const struct change *change, const int64_
       across[0] = 1 - across[1];
       along[0] = 1 - along[1];
       const I c = __builtin_convertvector(left, I), r = __builtin_convertvector(top, I);
-      int32_t place[4][LANES] __attribute__((aligned(64)));
-      V weight[4];
-      for (int corner = 0; corner < corners; corner++) {
-        const I cc = c + (corner & 1), rr = r + (corner >> 1);
-        const I inside = (cc >= 0) & (cc < W) & (rr >= 0) & (rr < H);
-        *(I *)place[corner] = inside & (rr * (C * W) + cc) * LANES;
-        weight[corner] = where(inside, across[corner & 1] * along[corner >> 1]);
+      for (int i = 0; i < reach; i++) {
+        across[i] = where((c + i >= 0) & (c + i < W), across[i]);
+        along[i] = where((r + i >= 0) & (r + i < H), along[i]);
       }
+      const I near = (c >= -1) & (c < W);
       for (int ch = 0; ch < C; ch++) {
-        const float *map = (const float *)(from + ch * W);
-        V grey = {0};
-        for (int corner = 0; corner < corners; corner++) {
-          float found[LANES] __attribute__((aligned(64)));
-          for (int l = 0; l < LANES; l++) found[l] = map[place[corner][l] + l];
-          grey += weight[corner] * (*(V *)found - change->fill);
+        V total = {0};
+        for (int down = 0; down < reach; down++) {
+          const I rr = r + down, inside = near & (rr >= 0) & (rr < H);
+          if (map) {
+            for (int over = 0; over < reach; over++) {
+              const I cc = c + over, place = inside & (cc >= 0) & (cc < W) & ((rr * C + ch) * W + cc);
+              total += along[down] * across[over] * (gather((const float *)map, place * LANES + lane) - change->fill);
+            }
+          } else {
+            const U word = words(greys.bytes, greys.lane + (inside & ((ch * H + rr) * W + c)));
+            for (int over = 0; over < reach; over++)
+              total += along[down] * across[over] * (grey(word, over) - change->fill);
+          }
         }
-        to[(y * C + ch) * W + x] = grey + change->fill;
+        to[(y * C + ch) * W + x] = total + change->fill;
       }
     }
+}
+
+static void warp_map(const V *map, V *to, const struct change *change, const int64_t *image)
+{
+  warp(map, (struct greys){0}, to, change, image);
+}
+
+static void warp_greys(struct greys greys, V *to, const struct change *change, const int64_t *image)
+{
+  warp(NULL, greys, to, change, image);
 }
 
 // The images of a group, from the `first` of a batch on, into its lanes: changed, and normalised with `mean` and
@@ -110,7 +157,7 @@ static void load(struct group *g, const struct images *from, int first, const fl
 {
   const int C = network.channels, H = network.height, W = network.width, size = C * H * W;
   V *map = g->tensors;
-  int64_t image[LANES];  // of the epoch
+  int64_t image[LANES], start[LANES];  // of the epoch; its first pixel
   int32_t *labels = (int32_t *)&g->labels, *valid = (int32_t *)&g->valid;
   uint32_t *positions = (uint32_t *)&g->positions;
   for (int l = 0; l < LANES; l++) {
@@ -121,23 +168,31 @@ static void load(struct group *g, const struct images *from, int first, const fl
     positions[l] = (uint32_t)image[l];
     int64_t source = from->chosen ? from->chosen[index] : image[l];
     labels[l] = from->labels ? (int32_t)from->labels[source] : 0;
-    for (int ch = 0; ch < C; ch++)
-      for (int y = 0; y < H; y++) {
-        int64_t at = source * size + (ch * H + y) * W;
-        float *out = (float *)(map + (y * C + ch) * W) + l;
-        if (from->bytes)
-          for (int x = 0; x < W; x++) out[x * LANES] = from->bytes[at + x] * (1 / 255.0f);
-        else
-          for (int x = 0; x < W; x++) out[x * LANES] = from->floats[at + x];
-      }
+    start[l] = source * size;
   }
-  for (int s = 0; s < from->change_count; s++) {
+  int done = 0;  // changes
+  if (from->bytes) {
+    const struct greys greys = collect(from->bytes, start, size, (uint8_t *)g->scratch);
+    if (from->change_count && from->changes->inverse && !from->changes->brightness) {
+      warp_greys(greys, map, from->changes, image);
+      done = 1;
+    } else {
+      unpack(greys, map);
+    }
+  } else {
+    for (int ch = 0; ch < C; ch++)
+      for (int y = 0; y < H; y++)
+        for (int l = 0; l < LANES; l++)
+          for (int x = 0; x < W; x++)
+            pixel(map, (y * C + ch) * W + x)[l] = from->floats[start[l] + (ch * H + y) * W + x];
+  }
+  for (int s = done; s < from->change_count; s++) {
     const struct change *change = from->changes + s;
     if (change->brightness)
       for (int l = 0; l < LANES; l++) recolour(map, size, l, change, image[l]);
     if (change->inverse) {
       V *moved = g->scratch;
-      warp(map, moved, change, image);
+      warp_map(map, moved, change, image);
       memcpy(map, moved, size * sizeof(V));
     }
   }

@@ -26,6 +26,8 @@ class Geometry:
     source: Shape
     target: Shape
     back: bool = False
+    source_rows: int | None = None  # that memory holds at a time, if not all: row r stands where r % rows says
+    target_rows: int | None = None  # read by the weight gradient; the convolution's own target is always whole
 
     @property
     def inputs(self) -> int:
@@ -69,6 +71,11 @@ class Geometry:
         """C that tells a kernel row which falls between source rows."""
         conv = self.convolution
         return f"(r + {conv.pad} - ky) % {conv.stride}" if self.back and conv.stride > 1 else None
+
+
+def place(row: str, held: int | None) -> str:
+    """C for where a row stands in memory that holds so many rows at a time; None: all of them."""
+    return f"({row})" if held is None else f"(unsigned)({row}) % {held}"
 
 
 def parts(total: int, largest: int) -> list[tuple[int, int]]:
@@ -131,7 +138,9 @@ def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
 def convolution(
     name: str, geometry: Geometry, registers: int, store: Callable[[int, int], Lines], *extras: str
 ) -> Lines:
-    """A C function `name(x, w, y, ...)`, with `extras` for its further parameters; `bias` among them is added.
+    """A C function `name(x, w, y, from, to, ...)` for the target's rows `from` to `to`.
+
+    `extras` are its further parameters; `bias` among them is added.
 
     `store(o, c)` is the C that takes a finished tile of values a<o>_<c> for output channels `channel` + o;
     `at` points to the tile's first value in y, and `start` tells whether it is these channels' first tile.
@@ -147,8 +156,8 @@ def convolution(
         group = [f"const V *restrict xg = xt + group * {channels};", *inner[1:]]
         looped = block(f"for (int group = 0; group < {geometry.convolution.groups}; group++)", group)
         body += block(f"for (int t = 0; t < {run.count}; t++)", [inner[0], *looped])
-    rows = block(f"for (int r = 0; r < {geometry.target[1]}; r++)", [*geometry.rows(), *body])
-    parameters = ["const V *restrict x", "const float *restrict w", "V *restrict y", *extras]
+    rows = block("for (int r = from; r < to; r++)", [*geometry.rows(), *body])
+    parameters = ["const V *restrict x", "const float *restrict w", "V *restrict y", "int from", "int to", *extras]
     return block(f"static void {name}({', '.join(parameters)})", rows)
 
 
@@ -211,7 +220,7 @@ def _tile(
         "for (int ky = first; ky < last; ky++)",
         [
             *skipped,
-            f"const V *restrict xr = xg + ({geometry.row}) * {geometry.source[0] * width};",
+            f"const V *restrict xr = xg + {place(geometry.row, geometry.source_rows)} * {geometry.source[0] * width};",
             f"const float *restrict q = wb + ky * {kernel * inputs * size};",
             *channel_loop,
         ],
@@ -234,14 +243,18 @@ def _tile(
     )
 
 
-def weight_gradient(name: str, geometry: Geometry, registers: int, *, add: bool) -> Lines:
-    """A C function `name(x, d, valid, out)`: the weights' gradient from a layer's input and its output's gradient."""
+def weight_gradient(name: str, geometry: Geometry, registers: int, sign: str | None) -> Lines:
+    """A C function `name(x, d, out, from, to)`: the weights' gradient from a layer's input and its output's gradient.
+
+    What the target's rows `from` to `to` contribute is added to `out`, a vector for every weight. With a `sign`, `out`
+    takes floats: the sums over the lanes of a last parameter, `valid`, are written (=) or added (+=) to it.
+    """
     conv = geometry.convolution
     high, deep, taps = _gradient_tiling(geometry, registers)
     height, stride, pad = geometry.source[1], conv.stride, conv.pad
     rows = [
-        f"const int from = {pad} - ky, first = from > 0 ? (from + {stride - 1}) / {stride} : 0;",
-        f"const int last = min({geometry.target[1]}, ({height - 1 + pad + stride} - ky) / {stride});",
+        f"const int top = {pad} - ky, first = max(from, top > 0 ? (top + {stride - 1}) / {stride} : 0);",
+        f"const int last = min(to, ({height - 1 + pad + stride} - ky) / {stride});",
     ]
     tiles: Lines = []
     for kx, taps_here in parts(conv.kernel, taps):
@@ -249,14 +262,15 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, *, add: bool)
             o_starts = [first for first, _ in o_blocks]
             for i_size, i_blocks in groupby(parts(geometry.inputs, deep), key=lambda part: part[1]):
                 i_starts = [first for first, _ in i_blocks]
-                tile = _gradient_tile(geometry, (o_size, i_size), (kx, taps_here), add=add)
+                tile = _gradient_tile(geometry, (o_size, i_size), (kx, taps_here), sign)
                 tiles += block(
                     f"for (int o = {o_starts[0]}; o < {o_starts[-1] + o_size}; o += {o_size})",
                     block(f"for (int i = {i_starts[0]}; i < {i_starts[-1] + i_size}; i += {i_size})", tile),
                 )
     looped = block(f"for (int ky = 0; ky < {conv.kernel}; ky++)", [*rows, *tiles])
+    out, valid = ("float *restrict out", ", I valid") if sign else ("V *restrict out", "")
     return block(
-        f"static void {name}(const V *restrict x, const V *restrict d, I valid, float *restrict out)",
+        f"static void {name}(const V *restrict x, const V *restrict d, {out}, int from, int to{valid})",
         block(f"for (int group = 0; group < {conv.groups}; group++)", looped),
     )
 
@@ -281,7 +295,7 @@ def _gradient_tiling(geometry: Geometry, registers: int) -> tuple[int, int, int]
     return found
 
 
-def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], *, add: bool) -> Lines:
+def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], sign: str | None) -> Lines:
     conv = geometry.convolution
     (outputs, inputs), (first_tap, tap_count) = size, taps
     width, target_width = geometry.source[2], geometry.target[2]
@@ -300,21 +314,25 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
             f"for (int c = {run[0]}; c < {run[-1] + 1}; c++)",
             [f"const V *restrict xr = xs + c * {conv.stride}, *restrict dr = ds + c;", *body],
         )
+    source_row = place(f"r * {conv.stride} + ky - {conv.pad}", geometry.source_rows)
+    target_row = place("r", geometry.target_rows)
     row_loop = block(
         "for (int r = first; r < last; r++)",
         [
-            f"const V *restrict xs = x + ((r * {conv.stride} + ky - {conv.pad}) * {geometry.source[0]} "
-            f"+ group * {geometry.inputs} + i) * {width};",
-            f"const V *restrict ds = d + (r * {geometry.target[0]} + group * {geometry.outputs} + o) * {target_width};",
+            f"const V *restrict xs = x + ({source_row} * {geometry.source[0]} + xg) * {width};",
+            f"const V *restrict ds = d + ({target_row} * {geometry.target[0]} + dg) * {target_width};",
             *loops,
         ],
     )
-    to = f"((group * {geometry.outputs} + o + {{o}}) * {geometry.inputs} + i + {{i}}) * {conv.kernel**2}"
-    store = [
-        f"out[{to.format(o=o, i=i)} + ky * {conv.kernel} + {k}] {'+=' if add else '='} sum(valid, a{o}_{i}_{k});"
-        for o, i, k in names
+    sums = [(f"a{o}_{i}_{k}", f"at[{(o * geometry.inputs + i) * conv.kernel**2 + k}]") for o, i, k in names]
+    to = f"((group * {geometry.outputs} + o) * {geometry.inputs} + i) * {conv.kernel**2} + ky * {conv.kernel}"
+    return [
+        f"const int xg = group * {geometry.inputs} + i, dg = group * {geometry.outputs} + o;",
+        f"{'float' if sign else 'V'} *restrict at = out + {to};",
+        *(f"V {total} = {'{0}' if sign else slot};" for total, slot in sums),
+        *row_loop,
+        *(f"{slot} {sign} sum(valid, {total});" if sign else f"{slot} = {total};" for total, slot in sums),
     ]
-    return [*(f"V a{o}_{i}_{k} = {{0}};" for o, i, k in names), *row_loop, *store]
 
 
 def _reads(geometry: Geometry, column: int, taps: tuple[int, int]) -> tuple[int, ...]:

@@ -133,6 +133,19 @@ class Stage:
     before_norm: tuple[Activation, ...] = field(default=())  # that stand between what is stored and the norm
 
     @property
+    def recorded(self) -> bool:
+        """Whether forward notes which place of each window won: backward then needs the winners alone."""
+        first = self.passes[0] if self.passes else None
+        if not (first and first.pool and first.pool.kind == "maxpool" and first.pool.plain):
+            return False
+        return not any(isinstance(operation, Add) for operation in first.operations)
+
+    def plain(self, number: int) -> bool:
+        """Whether every value that a pass reads has one place to take its gradient from, known without a search."""
+        pool = self.passes[number].pool
+        return pool is None or (pool.plain and (pool.kind == "avgpool" or (number == 0 and self.recorded)))
+
+    @property
     def staged_shape(self) -> Shape:
         """What the kernel reads."""
         return self.passes[-1].output_shape if self.passes else self.input_shape

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import prod
 
 from smallprint.training.native.kernels import Lines, block
+from smallprint.training.native.passes import Record
 from smallprint.training.native.plan import Norm, Plan
 from smallprint.training.native.stages import Layout, StageWriter
 
@@ -15,8 +16,11 @@ _ROWS = 6  # values per channel that runtime.h keeps of a batch norm
 
 def write_source(plan: Plan, registers: int) -> str:
     """The C of a network, for a processor with that many vector registers."""
+    tensors = (0, *accumulate(map(prod, plan.shapes)))
+    records, stored, masks = _records(plan, tensors[-1])
     layout = Layout(
-        tensors=(0, *accumulate(map(prod, plan.shapes))),
+        tensors=tensors,
+        records=records,
         rows=_offsets(plan.norms, _ROWS),
         sums=_offsets(plan.norms, 2),
         registers=registers * 3 // 4,  # the compiler needs the rest
@@ -26,6 +30,8 @@ def write_source(plan: Plan, registers: int) -> str:
         writers.append(StageWriter(plan, layout, index, packed))
         packed += writers[-1].packed
     lines = [
+        "#include <string.h>",
+        "",
         '#include "runtime.h"',
         "",
         "INLINE int min(int a, int b) { return a < b ? a : b; }",
@@ -37,7 +43,16 @@ def write_source(plan: Plan, registers: int) -> str:
             ["(void)parameters, (void)packed;", *(line for writer in writers for line in writer.packing)],
         ),
         "",
-        *_network(plan, layout, packed, max(writer.scratch for writer in writers)),
+        *_network(
+            plan,
+            layout,
+            {
+                "stored": stored,
+                "masks": masks,
+                "packed": packed,
+                "scratch": max(prod(plan.input_shape) + 1, *(writer.scratch for writer in writers)),
+            },
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -48,7 +63,19 @@ def _offsets(norms: Sequence[Norm], values: int) -> dict[int, int]:
     return {norm.weight: start for norm, start in zip(norms, starts, strict=False)}
 
 
-def _network(plan: Plan, layout: Layout, packed: int, scratch: int) -> Lines:
+def _records(plan: Plan, stored: int) -> tuple[dict[int, Record], int, int]:
+    """The records of all stages that keep one; and where they end in a group's tensors and masks."""
+    records: dict[int, Record] = {}
+    masks = plan.masks
+    for index, stage in enumerate(plan.stages):
+        if stage.recorded:
+            records[index] = Record(part=stage.passes[0], values=stored, hits=masks)
+            stored += records[index].vectors
+            masks += records[index].words
+    return records, stored, masks
+
+
+def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
     """What runtime.c reads of the network."""
     index_of = {norm.weight: index for index, norm in enumerate(plan.norms)}
     on = [index_of[stage.norm.weight] if stage.norm else -1 for stage in plan.stages]
@@ -62,8 +89,7 @@ def _network(plan: Plan, layout: Layout, packed: int, scratch: int) -> Lines:
     image = dict(zip(("channels", "height", "width"), plan.input_shape, strict=True))
     sizes = {
         "parameters": plan.parameters, "running": plan.running, "outputs": plan.outputs, "stages": len(plan.stages),
-        "norms": len(plan.norms), "logits": layout.tensors[-2], **image, "stored": layout.tensors[-1],
-        "masks": plan.masks, "packed": packed, "scratch": max(scratch, prod(plan.input_shape)),
+        "norms": len(plan.norms), "logits": layout.tensors[-2], **image, **memory,
         "sums": 2 * channels, "rows": _ROWS * channels,
     }  # fmt: skip
     stages = range(len(plan.stages))

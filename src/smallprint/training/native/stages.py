@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native import passes
-from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, weight_gradient
-from smallprint.training.native.plan import Activation, Add, Convolution, Copy, Dropout, Norm, Plan, Pointwise
+from smallprint.training.native.bands import Band, ahead, behind
+from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, place, weight_gradient
+from smallprint.training.native.passes import Held, Record, Rows
+from smallprint.training.native.plan import Activation, Add, Convolution, Copy, Dropout, Norm, Pass, Plan, Pointwise
 
 _CLOSED = ("s[1] += total; s[2] += squares;",)
 
@@ -37,6 +39,7 @@ class Layout:
     tensors: tuple[int, ...]  # offset of each stored tensor, in vectors; then the end
     rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
     sums: Mapping[int, int]  # and in group.sums
+    records: Mapping[int, Record]  # of the stages that keep one
     registers: int  # of the processor's vector unit
 
 
@@ -54,6 +57,8 @@ class StageWriter:
         self.wanted = frozenset(adds - {0})  # tensors that a skip gives a gradient to
         self.needs_gradient = stage.source > 0
         self.kernel = stage.kernel
+        self.reader = plan.stages[index + 1] if self.kernel is not None else None
+        self.ahead, self.behind = ahead(stage), behind(stage, self.reader)
         if stage.norm:
             self.functions += self._seen()
         if isinstance(self.kernel, Convolution):
@@ -61,10 +66,11 @@ class StageWriter:
 
     def lines(self) -> Lines:
         """Both functions, and those they call first."""
-        staging, reads = self._staging()
-        forward = [*passes.draws(self.stage.passes), *staging, *self._forward(reads[-1])]
-        back = self._backward(reads)
-        backward = [*staging, *back] if back else ["(void)g;"]
+        self.scratch = 0
+        forward = [*passes.draws(self.stage.passes), *self._forward()]
+        ahead, self.scratch = self.scratch, 0
+        backward = self._backward() or ["(void)g;"]
+        self.scratch = max(ahead, self.scratch)
         return [
             self._caption(),
             *self.functions,
@@ -94,31 +100,82 @@ class StageWriter:
         self.scratch += vectors
         return f"V *restrict {name} = g->scratch + {at};"
 
-    def _staging(self) -> tuple[Lines, list[str]]:
-        """All passes; and the names of what each of them reads, then of what the kernel reads."""
-        lines = [f"const V *restrict x = g->tensors + {self.layout.tensors[self.stage.source]};"]
+    def _held(self, name: str, shape: Shape, rows: int | None) -> tuple[str, Held]:
+        """Scratch memory for so many rows of a tensor at a time, or for all."""
+        channels, height, width = shape
+        return self._room(name, channels * width * (rows or height)), Held(name=name, rows=rows)
+
+    # --- rows ---
+
+    def _bands(self, band: Band, body: Lines) -> Lines:
+        """C loops over the rows of what the kernel stores, a band at a time.
+
+        In the body: `from` and `end`, rows of the band; `staged` and `wanted`, rows of what the kernel reads that are
+        there already and that this band needs; `returned` and `ready`, rows of it whose gradient is there already and
+        whose gradient needs no later band.
+        """
+        height, staged = self.stage.output_shape[1], self.stage.staged_shape[1]
+        wanted = ready = str(staged)
+        if band.rows < height:
+            assert isinstance(self.kernel, Convolution)
+            kernel, stride, pad = self.kernel.kernel, self.kernel.stride, self.kernel.pad
+            wanted, ready = (
+                f"end == {height} ? {staged} : max(0, min({staged}, end * {stride} + {more}))"
+                for more in (kernel - stride - pad, -pad)
+            )
+        steps = [
+            f"const int end = min(from + {band.rows}, {height});",
+            f"const int wanted = {wanted}, ready = {ready};",
+            *body,
+            "staged = wanted, returned = ready;",
+        ]
+        return [
+            "int staged = 0, returned = 0;",
+            *block(f"for (int from = 0; from < {height}; from += {band.rows})", steps),
+        ]
+
+    def _staging(
+        self, band: Band, parts: Sequence[Pass], record: Record | None = None
+    ) -> tuple[Lines, Lines, list[str]]:
+        """C that declares the memory of what passes make; that does the passes, for the rows that a band wants.
+
+        And the names of what each of them reads, then of what the kernel reads.
+        """
+        lines: Lines = []
+        declared: Lines = []
         reads = ["x"]
-        for number, part in enumerate(self.stage.passes):
-            lines.append(self._room(f"p{number}", prod(part.output_shape)))
-            lines += passes.forward(part, self.layout.tensors, self.layout.rows, reads[-1], f"p{number}")
-            reads.append(f"p{number}")
-        return lines, reads
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            room, target = self._held(f"p{number}", part.output_shape, band.staged if last else None)
+            declared.append(room)
+            rows = Rows(first="staged", last="wanted") if last else Rows.all(part.output_shape)
+            note = None if number else record
+            lines += passes.forward(part, self.layout.tensors, self.layout.rows, reads[-1], target, rows, note)
+            reads.append(target.name)
+        return declared, lines, reads
 
     # --- forward ---
 
     def _convolutions(self, conv: Convolution, packed: int) -> None:
         stage, registers = self.stage, self.layout.registers
-        ahead = Geometry(convolution=conv, source=stage.staged_shape, target=stage.output_shape)
-        back = Geometry(convolution=conv, source=stage.output_shape, target=stage.staged_shape, back=True)
+        ahead = Geometry(
+            convolution=conv, source=stage.staged_shape, target=stage.output_shape, source_rows=self.ahead.staged
+        )
         extras = ["const float *restrict bias"] if conv.bias is not None else []
         extras += ["V *restrict sums"] if stage.norm else []
         self.functions += convolution(f"convolve_{self.index}", ahead, registers, self._store_summed, *extras)
-        self.functions += weight_gradient(f"weigh_{self.index}", ahead, registers, add=not conv.first)
+        around = replace(ahead, source_rows=self.behind.staged, target_rows=self.behind.stored)
+        sign = None if self.behind.parts else "=" if conv.first else "+="
+        self.functions += weight_gradient(f"weigh_{self.index}", around, registers, sign)
         weights = conv.kernel**2 * ahead.inputs * stage.output_shape[0]
         self.packing += pack(ahead, packed, registers)
         self.packs = (packed, packed + weights)
         self.packed = weights
         if self.needs_gradient:
+            back = Geometry(
+                convolution=conv, source=stage.output_shape, target=stage.staged_shape, back=True,
+                source_rows=self.behind.stored,
+            )  # fmt: skip
             self.functions += convolution(f"return_{self.index}", back, registers, self._store_back)
             self.packing += pack(back, packed + weights, registers)
             self.packed += weights
@@ -162,9 +219,14 @@ class StageWriter:
         sign = "+=" if self.stage.source in self.wanted else "="
         return [f"at[{o * width + c}] {sign} a{o}_{c};" for o in range(outputs) for c in range(columns)]
 
-    def _forward(self, read: str) -> Lines:
+    def _forward(self) -> Lines:
         stage, norm = self.stage, self.stage.norm
-        lines = [f"V *restrict y = g->tensors + {self.layout.tensors[self.index + 1]};"]
+        declared, staging, reads = self._staging(self.ahead, stage.passes, self.layout.records.get(self.index))
+        lines = [
+            f"const V *restrict x = g->tensors + {self.layout.tensors[stage.source]};",
+            *declared,
+            f"V *restrict y = g->tensors + {self.layout.tensors[self.index + 1]};",
+        ]
         channels = stage.output_shape[0]
         if norm:
             lines += [
@@ -174,12 +236,17 @@ class StageWriter:
         if isinstance(self.kernel, Convolution):
             bias = "" if self.kernel.bias is None else f", g->parameters + {self.kernel.bias}"
             sums = ", sums" if norm else ""
-            lines.append(f"convolve_{self.index}({read}, g->packed + {self.packs[0]}, y{bias}{sums});")
+            call = f"convolve_{self.index}({reads[-1]}, g->packed + {self.packs[0]}, y, from, end{bias}{sums});"
+            lines += self._bands(self.ahead, [*staging, call])
         else:
-            lines += passes.each(stage.staged_shape, [], [f"y[{self._place()}] = {read}[at];"])
+            every = Rows.all(stage.staged_shape)
+            copy = passes.each(stage.staged_shape, every, [], [f"y[{self._place()}] = {reads[-1]}[at];"])
+            lines += self._bands(self.ahead, [*staging, *copy])
             if norm:
                 opened = self._opened("ch", "r == 0", f"y[ch * {stage.output_shape[2]}]")
-                lines += passes.each(stage.output_shape, opened, self._summed("y[at]"), _CLOSED)
+                lines += passes.each(
+                    stage.output_shape, Rows.all(stage.output_shape), opened, self._summed("y[at]"), _CLOSED
+                )
         if norm:
             at = f"g->sums + {self.layout.sums[norm.weight]}"
             lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, {at});")
@@ -197,7 +264,7 @@ class StageWriter:
 
     # --- backward ---
 
-    def _backward(self, reads: list[str]) -> Lines:
+    def _backward(self) -> Lines:
         """From the gradient of what comes after the stage to that of what came before; empty if there is nothing to do.
 
         `g->gradients` holds, for every stored tensor, the gradient of what its reader's first pass made of it
@@ -207,29 +274,71 @@ class StageWriter:
         conv = self.kernel if isinstance(self.kernel, Convolution) else None
         if not (conv or self.needs_gradient):
             return []
-        lines = self._incoming()
+        # Of a pooling with a record, the winners are what there is to go through once more.
+        record, passed = self.layout.records.get(self.index), self.stage.passes
+        source = record.values if record else self.layout.tensors[self.stage.source]
+        self.passed = (record.won, *passed[1:]) if record else passed
+        declared, staging, reads = self._staging(self.behind, self.passed)
+        declared = [f"const V *restrict x = g->tensors + {source};", *declared]
+        begin, body = self._incoming()
+        body += staging
+        end: Lines = []
         if conv:
-            lines.append(f"weigh_{self.index}({reads[-1]}, d, g->valid, g->partial + {conv.weight});")
-            lines += self._bias_gradient(conv)
-        if not self.needs_gradient:
-            return lines
-        passed = self.stage.passes
-        lines.append(f"V *restrict to = g->gradients + {self.layout.tensors[self.stage.source]};")
-        direct = not passed or (len(passed) == 1 and (passed[0].pool is None or passed[0].pool.plain))
+            parts = self._weights_back(conv, reads[-1])
+            begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
+        if self.needs_gradient:
+            parts = self._source_back(conv, reads)
+            begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
+        return [*declared, *begin, *self._bands(self.behind, body), *end]
+
+    def _weights_back(self, conv: Convolution, read: str) -> tuple[Lines, Lines, Lines]:
+        """C before, in and after the bands: the gradient of the kernel's weights."""
+        channels, _, width = self.stage.output_shape
+        sum_up = "write_sums" if conv.first else "add_sums"
+        weights, gradient = self.packs[1] - self.packs[0], f"g->partial + {conv.weight}"
+        begin: Lines = []
+        body = [f"weigh_{self.index}({read}, d, {gradient}, from, end, g->valid);"]
+        end: Lines = []
+        if self.behind.parts:
+            begin = [self._room("parts", weights), f"memset(parts, 0, {weights} * sizeof *parts);"]
+            body = [f"weigh_{self.index}({read}, d, parts, from, end);"]
+            end = [f"{sum_up}(g->valid, parts, {weights}, {gradient});"]
+        if conv.bias is not None:
+            begin += [self._room("biases", channels), f"memset(biases, 0, {channels} * sizeof *biases);"]
+            row = f"d + {place('r', self.behind.stored)} * {channels * width}"
+            columns = [f"const V *restrict at = {row} + ch * {width};", "V total = {0};"]
+            columns += [f"for (int c = 0; c < {width}; c++) total += at[c];", "biases[ch] += total;"]
+            looped = block(f"for (int ch = 0; ch < {channels}; ch++)", columns)
+            body += block("for (int r = from; r < end; r++)", looped)
+            end.append(f"{sum_up}(g->valid, biases, {channels}, g->partial + {conv.bias});")
+        return begin, body, end
+
+    def _source_back(self, conv: Convolution | None, reads: list[str]) -> tuple[Lines, Lines, Lines]:
+        """C before, in and after the bands: the gradient of what the stage reads."""
+        passed, plain = self.passed, all(map(self.stage.plain, range(len(self.passed))))
+        begin = [f"V *restrict to = g->gradients + {self.layout.tensors[self.stage.source]};"]
+        direct = plain and len(passed) <= 1
         if not direct:
-            lines.append(self._room("s", prod(self.stage.staged_shape)))
+            begin.append(self._room("s", prod(self.stage.staged_shape)))
         target = "to" if direct else "s"
         if conv:
-            lines.append(f"return_{self.index}(d, g->packed + {self.packs[1]}, {target});")
+            body = [f"return_{self.index}(d, g->packed + {self.packs[1]}, {target}, returned, ready);"]
         else:
             sign = "+=" if direct and self.stage.source in self.wanted else "="
-            lines += passes.each(self.stage.staged_shape, [], [f"{target}[at] {sign} d[{self._place()}];"])
-        lines += self._later_passes_back(reads)
-        if passed:
-            summed = passes.norm_gradients(passed[0], self.layout.tensors, self.layout.rows, "x", "to")
-            channels = self.stage.input_shape[0] if summed else 0
-            lines += [self._room(name, channels) for name in ("levels", "slopes") if summed] + summed
-        return lines
+            every = Rows.all(self.stage.staged_shape)
+            body = passes.each(self.stage.staged_shape, every, [], [f"{target}[at] {sign} d[{self._place()}];"])
+        body += self._later_passes_back(reads)
+        if not passed:
+            return begin, body, []
+        ready = Rows(first="returned", last="ready") if direct else Rows.all(self.stage.input_shape)
+        if direct and passed[0].pool:
+            ready = ready.times(passed[0].pool.height)
+        opened, summed, closed = passes.norm_gradients(
+            passed[0], self.layout.tensors, self.layout.rows, "x", "to", ready
+        )
+        channels = self.stage.input_shape[0] if summed else 0
+        begin += [self._room(name, channels) for name in ("levels", "slopes") if summed]
+        return begin + opened, body + summed, closed
 
     def _later_passes_back(self, reads: list[str]) -> Lines:
         """From the gradient at `s`, of what the kernel read, to that of what the first pass made, at `to`."""
@@ -237,46 +346,33 @@ class StageWriter:
         tensors, rows = self.layout.tensors, self.layout.rows
         gradient = "s"
         for number in reversed(range(len(self.stage.passes))):
-            part, read = self.stage.passes[number], reads[number]
-            if part.pool and not part.pool.plain:
+            part, read = self.passed[number], reads[number]
+            if not self.stage.plain(number):
                 target = "to" if number == 0 else f"s{number}"
                 if number:
                     lines.append(self._room(target, prod(part.input_shape)))
                 lines += passes.scatter(part, tensors, rows, read, gradient, target)
                 gradient = target
             if number:
-                onward = self.stage.passes[number - 1]
-                ends = number == 1 and (onward.pool is None or onward.pool.plain)
+                ends = number == 1 and self.stage.plain(0)
                 target = "to" if ends else f"t{number}"
                 if not ends:
                     lines.append(self._room(target, prod(part.input_shape)))
-                lines += passes.backward(part, tensors, rows, read, gradient, target, self.wanted)
+                every = Rows.all(part.input_shape)
+                lines += passes.backward(part, tensors, rows, read, gradient, Held(name=target), every, self.wanted)
                 gradient = target
         return lines
 
-    def _incoming(self) -> Lines:
-        """The gradient `d` of what the kernel stored."""
+    def _incoming(self) -> tuple[Lines, Lines]:
+        """C before and in the bands: the gradient `d` of what the kernel stored."""
         at = self.layout.tensors[self.index + 1]
         given = f"g->gradients + {at}"
-        reader = self.plan.stages[self.index + 1] if self.kernel is not None else None
-        if reader is None or not reader.passes:
-            return [f"const V *restrict d = {given};"]
-        first = reader.passes[0]
-        return [
-            f"const V *restrict stored = g->tensors + {at}, *restrict given = {given};",
-            self._room("d", prod(self.stage.output_shape)),
-            *passes.backward(first, self.layout.tensors, self.layout.rows, "stored", "given", "d", self.wanted),
-        ]
-
-    def _bias_gradient(self, conv: Convolution) -> Lines:
-        if conv.bias is None:
-            return []
-        channels, height, width = self.stage.output_shape
-        add = "=" if conv.first else "+="
-        columns = f"for (int c = 0; c < {width}; c++) total += d[(r * {channels} + ch) * {width} + c];"
-        body = [
-            "V total = {0};",
-            *block(f"for (int r = 0; r < {height}; r++)", [columns]),
-            f"g->partial[{conv.bias} + ch] {add} sum(g->valid, total);",
-        ]
-        return block(f"for (int ch = 0; ch < {channels}; ch++)", body)
+        if self.reader is None or not self.reader.passes:
+            return [f"const V *restrict d = {given};"], []
+        room, d = self._held("d", self.stage.output_shape, self.behind.stored)
+        declared = [f"const V *restrict stored = g->tensors + {at}, *restrict given = {given};", room]
+        record = self.layout.records.get(self.index + 1)
+        return declared, passes.backward(
+            self.reader.passes[0], self.layout.tensors, self.layout.rows, "stored", "given", d,
+            Rows(first="from", last="end"), self.wanted, record,
+        )  # fmt: skip

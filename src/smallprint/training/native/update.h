@@ -27,23 +27,32 @@ static void update(
   const float size = (float)(r->kind ? r->lr / (1 - pow(r->momentum, steps)) : r->lr);
   const float root = r->kind ? (float)sqrt(1 - pow(r->beta2, steps)) : 1;
   const float decay = (float)r->decay, shrunk = (float)(1 - r->lr * r->decay);
-  for (int i = first; i < last; i++) {
-    float gradient = 0;
-    for (int g = 0; g < groups; g++) gradient += partials[(size_t)g * network.parameters + i];
-    if (r->kind == 2)
-      s.parameters[i] *= shrunk;
-    else
-      gradient += decay * s.parameters[i];
-    if (r->kind) {
-      s.first[i] += fresh * (gradient - s.first[i]);
-      s.second[i] = kept * s.second[i] + fresh_square * gradient * gradient;
-      s.parameters[i] -= size * s.first[i] / (sqrtf(s.second[i]) / root + eps);
-    } else if (momentum == 0) {
-      s.parameters[i] -= size * gradient;
-    } else {
-      s.first[i] = momentum * s.first[i] + gradient;
-      s.parameters[i] -= size * (r->nesterov ? gradient + momentum * s.first[i] : s.first[i]);
+  enum { SOME = 256 };
+  for (int begin = first; begin < last; begin += SOME) {
+    const int count = last - begin < SOME ? last - begin : SOME;
+    float gradient[SOME] = {0};
+    for (int g = 0; g < groups; g++) {
+      const float *part = partials + (size_t)g * network.parameters + begin;
+      for (int i = 0; i < count; i++) gradient[i] += part[i];
     }
+    float *restrict p = s.parameters + begin, *restrict m = s.first + begin, *restrict v = s.second + begin;
+    if (r->kind == 2)
+      for (int i = 0; i < count; i++) p[i] *= shrunk;
+    else
+      for (int i = 0; i < count; i++) gradient[i] += decay * p[i];
+    if (r->kind)
+      for (int i = 0; i < count; i++) {
+        m[i] += fresh * (gradient[i] - m[i]);
+        v[i] = kept * v[i] + fresh_square * gradient[i] * gradient[i];
+        p[i] -= size * m[i] / (sqrtf(v[i]) / root + eps);
+      }
+    else if (momentum == 0)
+      for (int i = 0; i < count; i++) p[i] -= size * gradient[i];
+    else
+      for (int i = 0; i < count; i++) {
+        m[i] = momentum * m[i] + gradient[i];
+        p[i] -= size * (r->nesterov ? gradient[i] + momentum * m[i] : m[i]);
+      }
   }
 }
 

@@ -73,6 +73,121 @@ INLINE float sum(I mask, V value)  // over the lanes in the mask, in halves: the
   return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
+// The same sums of many vectors. Two vectors of blocks become one: of each block the one half is added to the other, so
+// that after all halvings a vector holds the sums of LANES vectors, in their order.
+#ifdef __clang__
+#define PICK(...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(...) __builtin_shuffle(a, b, (I){__VA_ARGS__})
+#endif
+#if LANES == 16
+INLINE V halve_16(V a, V b)
+{
+  return PICK(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         PICK(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+INLINE V halve_8(V a, V b)
+{
+  return PICK(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+         PICK(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+INLINE V halve_4(V a, V b)
+{
+  return PICK(0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
+         PICK(2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+}
+INLINE V halve_2(V a, V b)
+{
+  return PICK(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         PICK(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+#elif LANES == 8
+INLINE V halve_8(V a, V b) { return PICK(0, 1, 2, 3, 8, 9, 10, 11) + PICK(4, 5, 6, 7, 12, 13, 14, 15); }
+INLINE V halve_4(V a, V b) { return PICK(0, 1, 4, 5, 8, 9, 12, 13) + PICK(2, 3, 6, 7, 10, 11, 14, 15); }
+INLINE V halve_2(V a, V b) { return PICK(0, 2, 4, 6, 8, 10, 12, 14) + PICK(1, 3, 5, 7, 9, 11, 13, 15); }
+#else
+INLINE V halve_4(V a, V b) { return PICK(0, 1, 4, 5) + PICK(2, 3, 6, 7); }
+INLINE V halve_2(V a, V b) { return PICK(0, 2, 4, 6) + PICK(1, 3, 5, 7); }
+#endif
+#undef PICK
+
+INLINE V sums_of_2(I mask, const V *v)
+{
+  const V a = where(mask, v[0]), b = where(mask, v[1]);
+#if LANES == 16
+  return halve_16(a, b);
+#elif LANES == 8
+  return halve_8(a, b);
+#else
+  return halve_4(a, b);
+#endif
+}
+
+INLINE V sums_of_4(I mask, const V *v)
+{
+  const V a = sums_of_2(mask, v), b = sums_of_2(mask, v + 2);
+#if LANES == 16
+  return halve_8(a, b);
+#elif LANES == 8
+  return halve_4(a, b);
+#else
+  return halve_2(a, b);
+#endif
+}
+
+INLINE V sums(I mask, const V *v)  // of LANES vectors
+{
+#if LANES == 16
+  return halve_2(halve_4(sums_of_4(mask, v), sums_of_4(mask, v + 4)), halve_4(sums_of_4(mask, v + 8), sums_of_4(mask, v + 12)));
+#elif LANES == 8
+  return halve_2(sums_of_4(mask, v), sums_of_4(mask, v + 4));
+#else
+  return sums_of_4(mask, v);
+#endif
+}
+
+INLINE void write_sums(I mask, const V *values, int count, float *out)
+{
+  typedef float Anywhere __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+  int i = 0;
+  for (; i + LANES <= count; i += LANES) *(Anywhere *)(out + i) = sums(mask, values + i);
+  for (; i < count; i++) out[i] = sum(mask, values[i]);
+}
+
+INLINE void add_sums(I mask, const V *values, int count, float *out)
+{
+  for (int i = 0; i < count; i++) out[i] += sum(mask, values[i]);
+}
+
+INLINE V gather(const float *from, I at)  // from[at], lane by lane
+{
+#if LANES == 16
+  return (V)_mm512_i32gather_ps((__m512i)at, from, 4);
+#elif LANES == 8 && defined(__AVX2__)
+  return (V)_mm256_i32gather_ps(from, (__m256i)at, 4);
+#else
+  V found;
+  for (int l = 0; l < LANES; l++) found[l] = from[at[l]];
+  return found;
+#endif
+}
+
+INLINE U words(const uint8_t *from, I at)  // the four bytes that begin at from[at], lane by lane; the first is the lowest
+{
+#if LANES == 16
+  return (U)_mm512_i32gather_epi32((__m512i)at, from, 1);
+#elif LANES == 8 && defined(__AVX2__)
+  return (U)_mm256_i32gather_epi32((const int *)from, (__m256i)at, 1);
+#else
+  U found;
+  for (int l = 0; l < LANES; l++) {
+    const uint8_t *byte = from + at[l];
+    found[l] = byte[0] | byte[1] << 8 | byte[2] << 16 | (uint32_t)byte[3] << 24;
+  }
+  return found;
+#endif
+}
+
 INLINE V within(V x, float least, float most) { return choose(x < least, spread(least), choose(x > most, spread(most), x)); }
 
 INLINE V rounded(V x) { return (x + 12582912.0f) - 12582912.0f; }  // to a whole number, ties to even, below 2^22

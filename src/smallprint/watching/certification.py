@@ -21,7 +21,7 @@ from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import SweepStarted
 from smallprint.views import documents, terminal
-from smallprint.watch import LiveBar, Running
+from smallprint.watching.live import LiveBar, Running
 
 _COLOURS = {"certified": "bold green", "refuted": "bold red", "undecided": "bold yellow"}
 

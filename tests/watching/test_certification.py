@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from smallprint.certify import CertifyEnded, certify
-from smallprint.certifying import CertifyWatch
 from smallprint.jobs.job import Job, RunEnded, RunLeft
 from smallprint.results.record import read_record
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset
+from smallprint.watching.certification import CertifyWatch
 from tests.commands import Say, document, plain_environment
 
 CERTAIN = '">= 1%"\ncertainty   = "60% of seeds, 80% confidence"'  # four clean seeds certify, three broken ones refute
@@ -219,8 +219,8 @@ def test_a_plan_that_does_not_read_is_refused_by_all_who_need_it(say: Say, damag
 
 
 def test_a_seed_that_could_not_be_counted_is_said_at_the_end(sure: Ladder, tmp_path: Path, digits: Dataset) -> None:
-    from smallprint.certifying import write_outcome
     from smallprint.spec.errors import RunError
+    from smallprint.watching.certification import write_outcome
 
     events = list(certify(sure, "base", runs=tmp_path, dataset=digits, threads=1, at_most=2))
     ended = events[-1]

@@ -25,7 +25,7 @@ from smallprint.spec.ladder_file import parse_ladder
 from smallprint.sweep import SweepStarted
 from smallprint.training.native import NativeError
 from smallprint.views.terminal import EPOCH_HEADER
-from smallprint.watch import Watch
+from smallprint.watching.climb import ClimbWatch
 
 LADDER = r"""
 title   = "[red]x[/red] [bold :smile: \\["
@@ -64,7 +64,7 @@ def watched(ladder: Ladder, runs: Path, seeds: int = 1) -> tuple[list[str], list
     """The lines that a climb of the first rung leaves in a log that is 40 characters wide."""
     console = Console(file=io.StringIO(), width=40, highlight=False)
     events = climb(ladder, rungs=["base"], seeds=seeds, runs=runs, threads=1)
-    results = Watch(ladder, ladder.rungs[:1], console).show(events)
+    results = ClimbWatch(ladder, ladder.rungs[:1], console).show(events)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines(), results
 
@@ -207,7 +207,7 @@ def test_a_log_of_trainings_side_by_side_says_on_every_line_whose_epoch_it_is(la
     console = Console(file=io.StringIO(), width=40, highlight=False)
     short = replace(ladder, rungs=(ladder.rungs[0], replace(ladder.rungs[0], name="as-short")))
     events = climb(short, seeds=2, runs=tmp_path, threads=1, workers=2)
-    results = Watch(short, short.rungs, console).show(events)
+    results = ClimbWatch(short, short.rungs, console).show(events)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert lines[2] == "4 trainings, 2 at a time"
@@ -230,10 +230,10 @@ def fabricated(ladder: Ladder, tmp_path: Path) -> tuple[Job, Run]:
     return job, run
 
 
-def told(ladder: Ladder, *events: ClimbEvent, workers: int = 2) -> tuple[list[str], Watch]:
+def told(ladder: Ladder, *events: ClimbEvent, workers: int = 2) -> tuple[list[str], ClimbWatch]:
     """What a log says of events, behind title and promise."""
     console = Console(file=io.StringIO(), width=40, highlight=False)
-    watch = Watch(ladder, ladder.rungs, console)
+    watch = ClimbWatch(ladder, ladder.rungs, console)
     jobs = tuple(Job(ladder=ladder, rung=rung, seed=seed) for rung in ladder.rungs for seed in (0, 1))
     started = SweepStarted(jobs=jobs, left=(), placement=Placement(device="cpu", at_once=workers))
     watch.show([started, *events])

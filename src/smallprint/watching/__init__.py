@@ -1,0 +1,1 @@
+"""What runs, as it is watched in a terminal or kept in a log."""
