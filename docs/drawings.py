@@ -95,7 +95,7 @@ def stage() -> str:
         d.box(x, 60, 136, 72, fill=TINT, edge=ACCENT)
         d.text(x + 68, 84, *words, anchor="middle")
     d.box(222, 60, 176, 72)
-    d.text(310, 84, "on the way, in scratch:", "relu batchnorm", "dropout", anchor="middle")
+    d.text(310, 84, "some rows, in scratch:", "relu batchnorm", "dropout", anchor="middle")
     d.box(444, 60, 110, 72)
     d.text(499, 92, "convolution", "from tile to tile", anchor="middle")
     for x, to in ((160, 222), (398, 444), (554, 600)):

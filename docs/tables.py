@@ -245,6 +245,37 @@ def speed(name: str, *parts: str) -> str:
     return f"{_SPEED[name](said, *parts)}\n\n{_made(said)}"
 
 
+def compared() -> str:
+    """What a search found beside chance and beside narrowing the starting rung, in equal time."""
+    said = _result("search")
+    if said is None:
+        return "Not yet measured: `python -m benchmarks search --write` does it."
+    names = {"search": "`smallprint search`", "random": "drawn by chance", "narrowed": "the starting rung narrowed"}
+    rows = [
+        _row(
+            ["way", "parameters found, by repeat", "median", "trainings", "fresh seeds that keep it on the test images"]
+        ),
+        _row(["---", "---", "--:", "---", "---"]),
+    ]
+    for way, name in names.items():
+        rounds = [one for one in said["rounds"] if one["way"] == way]
+        sizes = [one["parameters"] for one in rounds]
+        some = [size for size in sizes if size is not None]
+        rows.append(_row([
+            name,
+            ", ".join("none" if size is None else f"{size:,.0f}" for size in sizes),
+            f"{median(some):,.0f}" if len(some) == len(sizes) else NONE,
+            ", ".join(f"{one['trainings']:,}" for one in rounds),
+            ", ".join(f"{one['test']['passed']} of {one['test']['of']}" if "test" in one else NONE for one in rounds),
+        ]))  # fmt: skip
+    start, minutes = said["start"], said["settings"]["minutes"]
+    head = (
+        f"From {start['rung']}, {start['parameters']:,} parameters, for {minutes:g} minutes each: {said['contract']}. "
+        f"Held-out images must show {100 * said['needed']:.2f}%."
+    )
+    return "\n".join([head, "", *rows, "", _made(said)])
+
+
 def _result(name: str) -> dict[str, Any] | None:
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -411,6 +442,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "records": records,
     "epoch": epoch,
     "speed": speed,
+    "compared": compared,
 }
 
 

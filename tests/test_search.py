@@ -63,7 +63,7 @@ def searched(ladder: Ladder, digits: Dataset, runs: Path, *, budget: float, **mo
 @pytest.fixture(scope="module")
 def events(easy: Ladder, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[SearchEvent]:
     """Those of a whole search."""
-    return list(searched(easy, digits, tmp_path_factory.mktemp("search"), budget=25))
+    return list(searched(easy, digits, tmp_path_factory.mktemp("search"), budget=600, candidates=4))
 
 
 def found_in(events: list[SearchEvent]) -> Found:
@@ -167,7 +167,7 @@ def test_a_ceiling_below_any_network_is_said_before_anything_is_trained(
 
 def test_where_every_candidate_diverges_nothing_is_found_and_that_is_all(digits: Dataset, tmp_path: Path) -> None:
     wild = parse_ladder(LADDER.replace("lr=0.2", "lr=1e30"), name="wild")
-    ended = found_in(list(searched(wild, digits, tmp_path, budget=12)))
-    diverged = [one for one in ended.candidates if one.shown and one.shown[-1].diverged]
-    assert any(one.number == START for one in diverged)
-    assert not ended.keeps or ended.best is not None
+    ended = found_in(list(searched(wild, digits, tmp_path, budget=600, candidates=2)))
+    assert len(ended.candidates) == 3
+    assert all(one.shown[-1].diverged for one in ended.candidates)
+    assert (ended.best, ended.keeps, ended.front) == (None, False, ())

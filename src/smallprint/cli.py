@@ -201,6 +201,9 @@ def search(
         str, typer.Option(metavar="GOAL", help="What to make small: parameters, macs, flash or seconds.")
     ] = "parameters",
     budget: Annotated[str, typer.Option(metavar="TIME", help="Of all parts of this search: 90s, 30m, 1h30m.")] = "1h",
+    candidates: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End when so many have been drawn and are through.")
+    ] = None,
     floor: Annotated[float | None, typer.Option(metavar="N", help="Nothing smaller; default: a part of it.")] = None,
     ceiling: Annotated[float | None, typer.Option(metavar="N", help="Nothing larger; default: the rung's own.")] = None,
     teacher: Annotated[
@@ -229,8 +232,9 @@ def search(
     from smallprint.watching.search import SearchWatch
 
     events = start(
-        ladder, rung.name, goal=goal, budget=time, floor=floor, ceiling=ceiling, teachers=teacher or (), seed=seed,
-        runs=runs, dataset=load(ladder.data, data), device=device, threads=threads, workers=crew, precision=products,
+        ladder, rung.name, goal=goal, budget=time, candidates=candidates, floor=floor, ceiling=ceiling,
+        teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data),
+        device=device, threads=threads, workers=crew, precision=products,
     )  # fmt: skip
     command = shlex.join(["smallprint", *sys.argv[1:]])
     with _stopping_tidily(), closing(events):

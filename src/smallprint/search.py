@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -78,6 +78,7 @@ def search(
     *,
     goal: str = "parameters",
     budget: float = 3600.0,
+    candidates: int | None = None,
     floor: float | None = None,
     ceiling: float | None = None,
     teachers: Sequence[str] = (),
@@ -89,7 +90,9 @@ def search(
     workers: Workers = "auto",
     precision: Precision = "float32",
 ) -> Generator[SearchEvent, None, None]:
-    """Look for a smaller network that still keeps a ladder's contract, for `budget` seconds in all.
+    """Look for a smaller network that still keeps a ladder's contract.
+
+    For `budget` seconds in all, or until so many `candidates` have been drawn and are through.
 
     Networks and recipes are drawn around a rung, each right in size (`floor` to `ceiling`, in the goal's unit: seconds
     are those of a whole training on one core, by a short timing) before it is trained. They race: many are trained for
@@ -134,7 +137,7 @@ def search(
         space = Space(ladder, start, Goal(name=goal, rate=rate), floor=floor, ceiling=ceiling, teachers=teachers)
         study.begin(space, seed=seed)
         tested = tested_runs(ladder, Path(runs), dataset.fingerprint)
-        yield from _Search(space, study, parts, tested, terms, placement, budget, seed).events()
+        yield from _Search(space, study, parts, tested, terms, placement, budget, candidates, seed).events()
 
 
 def search_folder(
@@ -169,10 +172,10 @@ class _Search:
 
     def __init__(
         self, space: Space, study: Study, parts: Dataset, tested: Mapping[str, Sequence[Run]], terms: Terms,
-        placement: Placement, budget: float, seed: int,
+        placement: Placement, budget: float, candidates: int | None, seed: int,
     ) -> None:  # fmt: skip
         self.space, self.study, self.parts, self.tested = space, study, parts, tested
-        self.terms, self.placement, self.budget = terms, placement, budget
+        self.terms, self.placement, self.budget, self.most = terms, placement, budget, candidates
         self.backlog = Backlog()
         start, ladder = space.rung, space.ladder
         amount = space.goal.amount(ladder.trace(start), start.recipe, train=ladder.facts.train)
@@ -206,7 +209,8 @@ class _Search:
                     if self.left <= 0 and isinstance(event, EpochEnded | RunEnded):
                         break
         finally:
-            self.study.spent = self.spent
+            with suppress(SearchError):  # what ended the search is what should be heard of
+                self.study.spent = self.spent
         yield SearchEnded(found=self.race.found())
 
     @property
@@ -274,7 +278,10 @@ class _Search:
     def _drawn(self, jobs: int) -> Iterator[CandidateDrawn]:
         """New candidates until so many jobs are to do, so that a worker that becomes free finds one."""
         while len(self.backlog) < jobs and self.left > _LAST_PART * self.budget:
-            candidate = self.study.ask(self.race.target(self.draw, self.space.floor, self.space.ceiling))
+            if self.most is not None and len(self.race.candidates) > self.most:  # the start is one of them
+                return
+            target = self.race.target(self.draw, self.space.floor, self.space.ceiling)
+            candidate = self.study.ask(target, self.race.parent(self.draw))
             if twin := self.race.twin(candidate):
                 candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
                 self._keep(candidate)

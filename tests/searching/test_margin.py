@@ -40,7 +40,7 @@ def test_with_nothing_stored_held_out_images_stand_for_test_images_and_the_noise
     assert found.noise == pytest.approx(0.6 * coin)
     assert found.offset_noise == pytest.approx(0.6 * coin * sqrt(2))
     assert found.needed == pytest.approx(0.99 + NormalDist().inv_cdf(0.95) * 0.6 * coin * sqrt(3))
-    assert "taken as equal, since no runs" in found.text
+    assert "taken as equal until a rung" in found.text
 
 
 def test_a_rung_that_both_have_judged_gives_the_offset() -> None:

@@ -50,7 +50,7 @@ class Margin:
         related = (
             f"test minus held-out was {100 * self.offset:+.2f} points over {_counted(self.rungs, 'rung')}"
             if self.rungs
-            else "taken as equal, since no runs on test images are stored ('smallprint climb' makes some)"
+            else "taken as equal until a rung has been trained for both"
         )
         measured = f"over {_counted(self.seeds, 'further seed')}" if self.seeds else "assumed"
         return (

@@ -18,6 +18,8 @@ CANDIDATES = "candidates"  # name of the ladder that they are
 ENOUGH_SEEDS = 3  # fewer say too little about a network to call it found
 _SPREAD = 0.15  # standard deviation of the logarithm of the amounts that are drawn around the best one
 _GUIDES = 3  # candidates whose worth says where to look
+_PARENTS = 4  # of the best, from which others descend
+_ANEW = 0.3  # share of candidates that descend from none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,14 @@ class Race:
         best = sorted(max(outlook.worth(one), floor) for one in full)[:_GUIDES]
         around = exp(draw.gauss(log(median(best)), _SPREAD))
         return min(max(around, floor), ceiling)
+
+    def parent(self, draw: Random) -> Candidate | None:
+        """A good one, for the next to be like it in most genes; None: the next is drawn as a whole."""
+        grown = [one for one in self.candidates.values() if one.number != START and len(one.shown) > 1]
+        if len(grown) < _GUIDES or draw.random() < _ANEW:
+            return None
+        outlook = self.outlook
+        return draw.choice(sorted(grown, key=outlook.worth)[:_PARENTS])
 
     def found(self) -> Found:
         """What the search has come to so far."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from smallprint.searching.candidate import Candidate, Shown
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FORMAT = "1"  # of what stands in the file; changes when an older file cannot be gone on with
 _NAME = "search"
 _PATIENCE = 20.0  # seconds that another program may hold the file
-_STARTUP = 20  # candidates that are drawn evenly, before the sampler has an opinion
+_MUTATION = 0.15  # share of its parent's genes that a candidate loses
 _FAR = 1e6  # in place of infinity
 _HOPELESS = 1.5  # whose error is so many times what is allowed tells the sampler only where not to look
 
@@ -33,8 +34,10 @@ class Study:
 
     The sampler is Optuna's tree-structured Parzen estimator (J. Bergstra and others, "Algorithms for hyper-parameter
     optimization", NeurIPS 2011, section 4; multivariate, S. Falkner, A. Klein and F. Hutter, "BOHB", ICML 2018). What
-    it makes small is a candidate's worth (see `Outlook`). A candidate that stays behind ends as `PRUNED`, at the step
-    of its last level; its constraint is how far it is from any hope.
+    it makes small is a candidate's worth (see `Outlook`). Many candidates descend from a good one: they keep most of
+    its genes, as in aging evolution (E. Real and others, "Regularized evolution for image classifier architecture
+    search", AAAI 2019, arXiv 1802.01548), and the sampler draws the others. A candidate that stays behind ends as
+    `PRUNED`, at the step of its last level; its constraint is how far it is from any hope.
 
     Raises:
         SearchError: the file is damaged, of another version, held by another program, or of another search; from
@@ -50,6 +53,7 @@ class Study:
         self._space: Space
         self._trials: dict[int, optuna.Trial] = {}  # of those in the race, by candidate's number
         self._reported: set[tuple[int, int]] = set()  # candidates' numbers, and the levels that Optuna knows of
+        self._draw: Random
         with self._heard():
             storage = optuna.storages.RDBStorage(
                 f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
@@ -82,7 +86,8 @@ class Study:
         with self._heard():
             # A study that goes on must not draw what it has drawn before.
             drawn = len(self._study.get_trials(deepcopy=False))
-            self._study.sampler = optuna.samplers.TPESampler(seed=seed + drawn, n_startup_trials=_STARTUP)
+            self._study.sampler = optuna.samplers.TPESampler(seed=seed + drawn, n_startup_trials=len(space.starts()))
+            self._draw = Random(seed + drawn)
             if not drawn:
                 for genes in space.starts():
                     self._study.enqueue_trial(dict(genes))
@@ -102,14 +107,18 @@ class Study:
                     self._take_up(trial)
         return list(found.values())
 
-    def ask(self, target: float | None = None) -> Candidate:
-        """Draw the next candidate; at about this amount, if one is given and no starting point is left."""
+    def ask(self, target: float | None = None, parent: Candidate | None = None) -> Candidate:
+        """Draw the next candidate: the next starting point, if one is left.
+
+        Else, where they are given, at about this amount, and with most genes of a parent; the sampler draws the rest.
+        """
         import optuna
 
         with self._heard():
             starts = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
-            if target is not None and not starts:
-                self._study.enqueue_trial({"size": target})
+            if not starts and (target is not None or parent):
+                kept = self._inherited(parent) if parent else {}
+                self._study.enqueue_trial({**kept, **({} if target is None else {"size": target})})
             trial = self._study.ask()
             drawn = self._space.suggest(trial)
             rung = _rung(trial.number, drawn.network, drawn.recipe)
@@ -151,6 +160,14 @@ class Study:
     def spent(self, seconds: float) -> None:
         with self._heard():
             self._study.set_user_attr("seconds", seconds)
+
+    def _inherited(self, parent: Candidate) -> dict[str, Any]:
+        """Most genes of a candidate, but not all."""
+        genes = dict(self._study.get_trials(deepcopy=False)[parent.number].params)
+        lost = [name for name in genes if self._draw.random() < _MUTATION]
+        for name in lost or [self._draw.choice(list(genes))]:
+            del genes[name]
+        return genes
 
     def _check(self, identity: Mapping[str, str]) -> None:
         stored = self._study.user_attrs

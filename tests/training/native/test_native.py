@@ -99,6 +99,22 @@ KINKED = {
     "maxpool of a large window": "conv3-4 maxpool4 conv1-3",
     "maxpool of batchnorm, relu and dropout": "conv3-4 batchnorm relu dropout=25% maxpool conv1-3",
 }
+WHOLE_WINDOWS = {  # that cover the map: forward notes which place of each has won
+    "alone": "conv3-4 maxpool conv1-3",
+    "of relu": "conv3-4 relu maxpool conv1-3",
+    "of three": "conv3-4 tanh maxpool3 conv1-3",
+    "of batchnorm, relu and dropout": "conv3-4 batchnorm relu dropout=25% maxpool conv1-3",
+    "of relu before batchnorm": "conv3-4 relu batchnorm maxpool conv1-3",
+    "of batchnorm before dropout": "conv3-4 batchnorm relu maxpool dropout=25% conv1-3",
+    "of dropout twice": "conv3-4 dropout=25% tanh dropout=50% dropout2d=25% maxpool conv1-3",
+    "twice": "conv3-4 batchnorm relu dropout=25% maxpool tanh maxpool3 gap conv1-3",
+    "before others that overlap": "conv3-4 batchnorm relu maxpool tanh maxpool2,stride=1 conv1-3",
+    "of a skip": "conv3-4 tanh conv3-4,pad=1,skip batchnorm relu maxpool conv1-3",
+    "of what is added": "conv3-4 conv3-4,pad=1,skip maxpool conv1-3",
+    "before flatten": "conv3-4 batchnorm relu maxpool flatten linear-3",
+    "before batchnorm": "conv3-4 relu maxpool batchnorm conv1-3",
+    "at the end": "conv3-3 maxpool6",
+}
 SHAPE = (2, 7, 8)
 
 
@@ -114,6 +130,12 @@ def test_a_step_away_from_ties_is_that_of_pytorch_with_64_bits(network: str) -> 
     assert_same(native(found), pytorch(found))
 
 
+@pytest.mark.parametrize("network", WHOLE_WINDOWS.values(), ids=WHOLE_WINDOWS.keys())
+def test_a_maxpool_of_whole_windows_is_that_of_pytorch(network: str) -> None:
+    found = case_without_ties(network, (2, 8, 8))
+    assert_same(native(found), pytorch(found))
+
+
 @pytest.mark.parametrize(
     "network",
     [
@@ -122,6 +144,8 @@ def test_a_step_away_from_ties_is_that_of_pytorch_with_64_bits(network: str) -> 
         "conv3-4,pad=1 batchnorm tanh avgpool2 conv2-6,stride=2,bias tanh batchnorm conv1-4 gap",
         "conv3-4 tanh conv3-4,pad=1,skip,times=2 tanh conv1-3 gap",
         "conv3-6 tanh depthwise3,pad=1 conv3-4,groups=2 gelu conv1-3 gap",
+        "conv2-3 tanh conv3-4,stride=2 tanh conv1-3 gap",  # the last row is read by none
+        "conv2-3 tanh conv2-4,stride=5 tanh conv1-3 gap",
     ],
 )
 def test_a_step_some_rows_at_a_time_is_that_of_pytorch(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +171,10 @@ def test_weights_beyond_number_have_their_gradient_added_up_at_once(monkeypatch:
 
 def test_of_equal_values_in_a_window_the_first_takes_all() -> None:
     for network in ("conv1-4 maxpool conv1-3", "conv1-4 maxpool3,stride=2 conv1-3"):
-        flat = case(network, SHAPE)
-        flat = replace(flat, images=flat.images // 128 * 128)  # two greys: nearly every window holds equal values
-        assert_same(native(flat), pytorch(flat))
+        for shape in (SHAPE, (2, 8, 8)):
+            flat = case(network, shape)
+            flat = replace(flat, images=flat.images // 128 * 128)  # two greys: nearly every window holds equal values
+            assert_same(native(flat), pytorch(flat))
 
 
 @pytest.mark.parametrize("size", [17, 20])

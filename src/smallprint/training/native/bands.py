@@ -31,9 +31,9 @@ def ahead(stage: Stage) -> Band:
         staged = _rows_read(stage.kernel, rows)
         if rows == 1 or staged * _row(stage.staged_shape) <= _CACHE:
             break
-    return (
-        whole if rows == height else Band(rows=rows, staged=_held(staged, stage.staged_shape), stored=None, parts=False)
-    )
+    if rows == height:
+        return whole
+    return Band(rows=rows, staged=_held(staged, stage.staged_shape), stored=None, parts=False)
 
 
 def behind(stage: Stage, reader: Stage | None) -> Band:

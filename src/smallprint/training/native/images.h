@@ -87,8 +87,9 @@ static void unpack(struct greys from, V *map)
       }
 }
 
-// Every pixel looks up where it comes from, for all lanes at once: in `map`, or where there is none in `greys`.
-INLINE void warp(const V *map, struct greys greys, V *to, const struct change *change, const int64_t *image)
+// Every pixel looks up where it comes from, for all lanes at once: in `map`, or where there is none in `greys`. So many
+// pixels within `reach` make a new one, either way.
+INLINE void warp(const V *map, struct greys greys, V *to, const struct change *change, const int64_t *image, int reach)
 {
   const int H = network.height, W = network.width, C = network.channels;
   float m[6][LANES] __attribute__((aligned(64)));
@@ -99,7 +100,6 @@ INLINE void warp(const V *map, struct greys greys, V *to, const struct change *c
     lane[l] = l;
   }
   const V xx = *(V *)m[0], xy = *(V *)m[1], yx = *(V *)m[2], yy = *(V *)m[3], right = *(V *)m[4], down = *(V *)m[5];
-  const int reach = change->nearest ? 1 : 2;  // pixels that make a new one, either way
   for (int y = 0; y < H; y++)
     for (int x = 0; x < W; x++) {
       const float x0 = x - (W - 1) * 0.5f, y0 = y - (H - 1) * 0.5f;
@@ -143,12 +143,18 @@ INLINE void warp(const V *map, struct greys greys, V *to, const struct change *c
 
 static void warp_map(const V *map, V *to, const struct change *change, const int64_t *image)
 {
-  warp(map, (struct greys){0}, to, change, image);
+  if (change->nearest)
+    warp(map, (struct greys){0}, to, change, image, 1);
+  else
+    warp(map, (struct greys){0}, to, change, image, 2);
 }
 
 static void warp_greys(struct greys greys, V *to, const struct change *change, const int64_t *image)
 {
-  warp(NULL, greys, to, change, image);
+  if (change->nearest)
+    warp(NULL, greys, to, change, image, 1);
+  else
+    warp(NULL, greys, to, change, image, 2);
 }
 
 // The images of a group, from the `first` of a batch on, into its lanes: changed, and normalised with `mean` and

@@ -111,18 +111,16 @@ class StageWriter:
         """C loops over the rows of what the kernel stores, a band at a time.
 
         In the body: `from` and `end`, rows of the band; `staged` and `wanted`, rows of what the kernel reads that are
-        there already and that this band needs; `returned` and `ready`, rows of it whose gradient is there already and
-        whose gradient needs no later band.
+        there already and that are there once this band has what it reads; `returned` and `ready`, rows of it whose
+        gradient is there already and whose gradient needs no later band.
         """
         height, staged = self.stage.output_shape[1], self.stage.staged_shape[1]
         wanted = ready = str(staged)
         if band.rows < height:
             assert isinstance(self.kernel, Convolution)
             kernel, stride, pad = self.kernel.kernel, self.kernel.stride, self.kernel.pad
-            wanted, ready = (
-                f"end == {height} ? {staged} : max(0, min({staged}, end * {stride} + {more}))"
-                for more in (kernel - stride - pad, -pad)
-            )
+            wanted = f"max(0, min({staged}, (end - 1) * {stride} + {kernel - pad}))"
+            ready = f"end == {height} ? {staged} : max(0, min({staged}, end * {stride} - {pad}))"
         steps = [
             f"const int end = min(from + {band.rows}, {height});",
             f"const int wanted = {wanted}, ready = {ready};",
@@ -330,7 +328,7 @@ class StageWriter:
         body += self._later_passes_back(reads)
         if not passed:
             return begin, body, []
-        ready = Rows(first="returned", last="ready") if direct else Rows.all(self.stage.input_shape)
+        ready = Rows(first="returned", last="ready") if direct else Rows.all(passed[0].input_shape)
         if direct and passed[0].pool:
             ready = ready.times(passed[0].pool.height)
         opened, summed, closed = passes.norm_gradients(
