@@ -48,13 +48,11 @@ def test_optuna_takes_the_starts_as_they_are() -> None:
             assert trial.params == genes
 
 
-def test_the_starting_rung_comes_first_at_both_ends_and_halfway_then_half_of_all_others_are_taught() -> None:
+def test_usual_networks_come_first_and_two_of_three_are_taught_then_the_starting_rung_itself_at_three_sizes() -> None:
     genes = starting_genes(sizes=(100.0, 400.0), input_shape=(1, 28, 28), epochs=(15, 15), teachers=("large",))
-    own = [dict(each) for each in genes if each["network"] == each["recipe"] == "start"]
-    assert own == [
+    assert genes[-3:] == [
         {"size": size, "network": "start", "recipe": "start"} for size in (400.0, pytest.approx(200.0), 100.0)
     ]
-    assert genes[: len(own)] == own
-    teachers = [each["teacher"] for each in genes[len(own) :]]
-    assert {teachers.count("large"), teachers.count("none")} == {len(teachers) // 2, -(-len(teachers) // 2)}
+    teachers = [each["teacher"] for each in genes[:-3]]
+    assert [teacher == "none" for teacher in teachers] == [number % 3 == 2 for number in range(len(teachers))]
     assert all("epochs" not in each for each in genes)

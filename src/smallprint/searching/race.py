@@ -229,6 +229,8 @@ class Race:
             self.candidates[candidate.number] = candidate
             through = lap.level.number == len(self.levels(candidate)) - 1
             goes_on, why = (not through, "") if candidate.number == START else self.outlook.goes_on(candidate)
+            if lap.level.seeds >= ENOUGH_SEEDS and goes_on and not self.keeps(candidate):
+                goes_on, why = False, "its seeds do not show what they must"
             goes_on = goes_on and not through
             fate = "racing" if goes_on else "tested" if through and not why else "dropped"
         candidate = replace(candidate, fate=fate, why="" if goes_on else why)

@@ -18,13 +18,14 @@ _RECIPE: Mapping[str, Gene] = {
     "recipe": "sgd", "batch": 64, "pace": 1.0, "decay": 1e-4, "warmup": 20, "tail": 20, "augment": 0.9, "fade": 0,
     "average": 0.5, "smoothing": 0.0,
 }  # fmt: skip
-_TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 100}
+_TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
 # One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
 _TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
+    (0.6, {"first": 1, "middle": 3, "bulge": 1.2, "widen": 1.3}, {"fade": 40}),
+    (0.3, {"first": 1, "middle": 3, "bulge": 1.2, "widen": 1.3}, {}),
     (0.9, {}, {}),
-    (0.4, {}, {"batch": 32}),
-    (0.65, {"first": 1, "middle": 2, "last": 2}, {}),
+    (0.45, {"first": 1, "middle": 2, "last": 2}, {"fade": 40}),
     (0.5, {"network": "separable", "middle": 2, "last": 2, "widen": 3.0}, {}),
     (0.7, {"stem": "conv5 halved", "middle": 2, "last": 2, "pad": "same"}, {"batch": 32}),
     (0.3, {"network": "skip", "activation": "silu", "middle": 2, "last": 2}, {"recipe": "adamw"}),
@@ -34,9 +35,10 @@ _TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
 def starting_genes(
     *, sizes: tuple[float, float], input_shape: Shape, epochs: tuple[int, int], teachers: Sequence[str]
 ) -> Sequence[Mapping[str, Gene]]:
-    """The starting rung itself at three sizes; its network with the usual recipe; then usual networks.
+    """Usual networks; the starting rung's own with the usual recipe; then that rung itself at three sizes.
 
-    `sizes` is floor and ceiling. Every other one is taught where rungs can teach, and has fewer epochs where it may.
+    `sizes` is floor and ceiling. Every other one has fewer epochs where it may; two of three are taught where rungs
+    can teach.
     """
     low, high = sizes
 
@@ -52,15 +54,13 @@ def starting_genes(
         if few < many:
             genes["epochs"] = (few + many) // 2 if number % 2 else many
         if teachers:
-            genes |= {"teacher": teachers[0], **_TAUGHT} if number % 2 else {"teacher": NO_TEACHER}
+            genes |= {"teacher": NO_TEACHER} if number % 3 == 2 else {"teacher": teachers[0], **_TAUGHT}
         return genes
 
     found: list[Mapping[str, Gene]] = [
-        {"size": size(place), "network": "start", "recipe": "start"} for place in (1.0, 0.5, 0.0)
+        {"size": size(place), **_TRAITS, "halvings": usual, **traits, **_RECIPE, **recipe, **where_asked(number)}
+        for number, (place, traits, recipe) in enumerate(_TRIED)
     ]
-    found.append({"size": size(0.75), "network": "start", **_RECIPE, **where_asked(0)})
-    for number, (place, traits, recipe) in enumerate(_TRIED, start=1):
-        found.append(
-            {"size": size(place), **_TRAITS, "halvings": usual, **traits, **_RECIPE, **recipe, **where_asked(number)}
-        )
+    found.append({"size": size(0.75), "network": "start", **_RECIPE, **where_asked(len(found))})
+    found += [{"size": size(place), "network": "start", "recipe": "start"} for place in (1.0, 0.5, 0.0)]
     return found
