@@ -165,7 +165,10 @@ def test_a_ceiling_below_any_network_is_said_before_anything_is_trained(
     assert not any(tmp_path.rglob("seed-*"))
 
 
-def test_where_every_candidate_diverges_nothing_is_found_and_that_is_all(digits: Dataset, tmp_path: Path) -> None:
+def test_where_every_candidate_diverges_nothing_is_found_and_that_is_all(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smallprint.searching.recipes._RATES", {"sgd": 1e30, "adamw": 1e30})
     wild = parse_ladder(LADDER.replace("lr=0.2", "lr=1e30"), name="wild")
     ended = found_in(list(searched(wild, digits, tmp_path, budget=600, candidates=2)))
     assert len(ended.candidates) == 3
