@@ -10,7 +10,7 @@ import smallprint
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset, load_dataset
-from tests.commands import Say, speaker
+from tests.typed import Say, speaker
 
 # A shell without job control starts background jobs with SIGINT ignored, and whatever they start inherits that; the
 # tests that press Ctrl-C need it heard.

@@ -11,8 +11,8 @@ import pytest
 
 from smallprint.training.data import images
 from tests.bad_data import BAD, arrays, good, idx_files, png, single
-from tests.commands import Say, files, speaker
 from tests.own_data import LADDER, cached
+from tests.typed import Say, files, speaker
 
 
 @pytest.fixture

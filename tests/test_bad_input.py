@@ -16,7 +16,7 @@ import pytest
 
 import smallprint
 from smallprint.spec.dataset import DATASETS
-from tests.commands import Said, Say, files, plain_environment
+from tests.typed import Said, Say, files, plain_environment
 
 SHIPPED = ", ".join(smallprint.shipped())
 MNIST_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"

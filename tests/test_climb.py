@@ -30,7 +30,7 @@ from tests.climbs import (
     started,
     train,
 )
-from tests.commands import Say, speaker
+from tests.typed import Say, speaker
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Say, plain_environment
+from tests.typed import Say, plain_environment
 
 
 def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import smallprint
-from tests.commands import Say, document
+from tests.typed import Say, document
 
 
 def test_doctor_gives_what_it_finds_as_json(say: Say) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tests.bad_data import good
-from tests.commands import Say, speaker
 from tests.own_data import LADDER
+from tests.typed import Say, speaker
 
 SHAPES = ("circle", "square", "triangle")
 MARKUP = "<img src=x onerror=alert(1)>"

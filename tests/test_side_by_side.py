@@ -23,7 +23,7 @@ from tests.climbs import (
     rung,
     started,
 )
-from tests.commands import Say, speaker
+from tests.typed import Say, speaker
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Say, document
+from tests.typed import Say, document
 
 MNIST = os.environ.get("SMALLPRINT_DATA", "")  # the fixture takes it away
 

@@ -113,3 +113,13 @@ def pictures_of(dataset: Dataset) -> Pictures:
     return Pictures(
         images_NCHW=dataset.test_pictures(), labels_N=dataset.test_labels_N, class_names=dataset.facts.classes
     )
+
+
+def report_here(
+    ladder: Ladder, results: Sequence[RungResult], folder: Path, dataset: Dataset | None, *, mistakes: int = 24
+) -> tuple[Path, Path]:
+    """Write the report of a ladder, with the pictures that the data at hand allows."""
+    from smallprint.views.report import write_report
+
+    pictures = pictures_of(dataset) if dataset else None
+    return write_report(ladder, results, folder, pictures, mistakes=mistakes)

@@ -22,7 +22,7 @@ from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset
 from smallprint.watching.certification import CertifyWatch
-from tests.commands import Say, document, plain_environment
+from tests.typed import Say, document, plain_environment
 
 CERTAIN = '">= 1%"\ncertainty   = "60% of seeds, 80% confidence"'  # four clean seeds certify, three broken ones refute
 CERTIFY = ("certify", "tiny.toml:base", "--threads", "1", "--workers", "1")

@@ -1,4 +1,4 @@
-"""`smallprint search`, as a user types it."""
+"""Commands that train, as a user types them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from smallprint.search import search_folder
 from smallprint.spec.ladder_file import parse_ladder
-from tests.commands import Say, files, plain_environment
 from tests.test_search import LADDER
+from tests.typed import Say, files, plain_environment
 
 PLACE = "easy.toml:start"
 STUDY = search_folder("runs", parse_ladder(LADDER, name="easy"), "start", "parameters", None, None) / "study.db"
@@ -121,3 +121,24 @@ def test_a_worker_that_is_killed_loses_nothing_but_its_training(here: Path) -> N
     assert process.returncode in (0, 3), said
     assert "Traceback" not in said
     assert "search.html" in out
+
+
+def test_climb_prints_one_json_document_and_its_progress_elsewhere(say: Say, tmp_path: Path) -> None:
+    status, out, err = say("climb", "tiny.toml", "--threads", "1", "--json")
+    said = json.loads(out)
+    assert status == 0
+    assert "promise: at least 20% test accuracy" in err
+    assert (said["ladder"], said["contract"]["last_epochs"]) == ("tiny", 2)
+    assert [rung["name"] for rung in said["rungs"]] == ["base", "batchnorm"]
+    run = said["rungs"][0]["runs"][0]
+    assert (run["seed"], run["status"], len(run["epochs"])) == (0, "finished", 2)
+    assert {"train_correct", "train_total", "test_correct", "test_total", "seconds"} <= set(run["epochs"][0])
+    assert said["rungs"][1]["verdict"]["outcome"] in ("kept", "broken")
+    assert all((tmp_path / path).is_file() for path in said["report"])
+    assert say("climb", "tiny.toml", "--json").out == out  # from what is stored
+
+
+def test_rungs_are_climbed_in_the_ladders_order_and_each_once(say: Say) -> None:
+    out = say("climb", "tiny.toml:batchnorm", "--rung", "base", "--rung", "base", "--workers", "1").out
+    headings = [line for line in out.splitlines() if " multiply-adds" in line and "/2 " in line]
+    assert [line.split("  ")[0] for line in headings] == ["1/2 base", "2/2 batchnorm"]

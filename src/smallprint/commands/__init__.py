@@ -1,0 +1,1 @@
+"""The commands of the terminal, each a function of its arguments and options."""

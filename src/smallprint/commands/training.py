@@ -1,0 +1,203 @@
+"""Commands that train: climb, certify, search."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smallprint.arguments import (
+    Data,
+    Device,
+    Json,
+    PrecisionText,
+    RungNames,
+    Runs,
+    Seeds,
+    Threads,
+    WorkerCount,
+    check_device,
+    choose,
+    one_rung_at,
+    precision_named,
+    rungs_at,
+    seconds,
+    worker_count,
+)
+from smallprint.console import BROKEN, DONE, INTERRUPTED, UNDECIDED, console, write_json
+from smallprint.sources import (
+    assess_here,
+    facts_of_data,
+    first_ladder,
+    load,
+    report_here,
+    say_not_counted,
+)
+from smallprint.spec.errors import RunError
+
+if TYPE_CHECKING:
+    pass
+
+# Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
+
+
+def climb(
+    ladder: Annotated[
+        str | None, typer.Argument(metavar="LADDER", help="A shipped ladder's name, a ladder file, or LADDER:RUNG.")
+    ] = None,
+    rung: RungNames = None,
+    seeds: Seeds = 1,
+    runs: Runs = Path("runs"),
+    data: Data = None,
+    workers: WorkerCount = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
+    as_json: Json = False,
+) -> None:
+    """Train the rungs in order, judge each, write the report.
+
+    Without a ladder: 'progressive' on MNIST, or the embedded 'digits' where MNIST cannot be had.
+    """
+    crew = worker_count(workers)
+    products = precision_named(precision)
+    check_device(device)
+    if ladder is None:
+        chosen, dataset = first_ladder(data)
+        rungs = choose(chosen, rung or ())
+    else:
+        chosen, rungs = rungs_at(ladder, rung or (), facts_of_data(data))
+        dataset = load(chosen.data, data)
+        chosen.check(dataset.facts)
+    from smallprint.climb import climb as start
+    from smallprint.watching.climb import ClimbWatch
+
+    names = [one.name for one in rungs]
+    events = start(
+        chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew,
+        precision=products,
+    )  # fmt: skip
+    watch = ClimbWatch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
+    with _stopping_tidily(), closing(events):
+        results = watch.show(events)
+        stored = assess_here(chosen, runs, dataset)
+        html, markdown = report_here(chosen, stored, runs / chosen.name, dataset)
+    if as_json:
+        from smallprint.views.documents import ladder_document
+
+        write_json({**ladder_document(chosen, results), "report": [str(html), str(markdown)]})
+    else:
+        typer.echo(f"\nreport: {html}\n        {markdown}")
+    say_not_counted(chosen, stored)
+    if why := watch.why_left_out():
+        raise RunError(why)
+
+
+def certify(
+    place: Annotated[str, typer.Argument(metavar="LADDER:RUNG", help="The rung to certify.")],
+    seeds_at_most: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Train no more than so many fresh seeds.")
+    ] = 200,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the record to this file; default: record.json among the rung's runs."),
+    ] = None,
+    runs: Runs = Path("runs"),
+    data: Data = None,
+    workers: WorkerCount = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
+    as_json: Json = False,
+) -> None:
+    """Train fresh seeds until they certify the contract, or refute it.
+
+    A bound that stays valid however often one looks is printed after each seed. Status 0: certified, 1: refuted, or
+    broken by the count of parameters, multiply-adds or epochs, 3: undecided.
+    """
+    crew, products = worker_count(workers), precision_named(precision)
+    check_device(device)
+    ladder, rung = one_rung_at(place, facts_of_data(data))
+    from smallprint.certify import certify as start
+    from smallprint.certify import never_kept
+    from smallprint.watching.certification import CertifyWatch, write_outcome
+
+    events = start(
+        ladder, rung.name, runs=runs, dataset=None if never_kept(ladder, rung) else load(ladder.data, data),
+        device=device, threads=threads, workers=crew, precision=products, at_most=seeds_at_most,
+    )  # fmt: skip
+    with _stopping_tidily(), closing(events):
+        ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
+    outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)
+    raise typer.Exit({"certified": DONE, "refuted": BROKEN, "undecided": UNDECIDED}[outcome])
+
+
+def search(
+    place: Annotated[str, typer.Argument(metavar="LADDER:RUNG", help="The rung to start from.")],
+    goal: Annotated[
+        str, typer.Option(metavar="GOAL", help="What to make small: parameters, macs, flash or seconds.")
+    ] = "parameters",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Of all parts of this search: 90s, 30m, 1h30m.")] = "1h",
+    candidates: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End when so many have been drawn and are through.")
+    ] = None,
+    floor: Annotated[float | None, typer.Option(metavar="N", help="Nothing smaller; default: a part of it.")] = None,
+    ceiling: Annotated[float | None, typer.Option(metavar="N", help="Nothing larger; default: the rung's own.")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(metavar="RUNG", help="A rung that may teach; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=10**6, help="Of what is drawn.")] = 0,
+    runs: Runs = Path("runs"),
+    data: Data = None,
+    workers: WorkerCount = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+    precision: PrecisionText = "float32",
+    as_json: Json = False,
+) -> None:
+    """Look for a smaller network that still keeps the contract.
+
+    On training images alone: a sixth of them is held out to judge by. Status 0: one was found that keeps what they
+    must show, 3: none yet. The same command goes on where it stopped, with more time where its --budget is larger.
+    """
+    crew, products, time = worker_count(workers), precision_named(precision), seconds(budget)
+    check_device(device)
+    ladder, rung = one_rung_at(place, facts_of_data(data))
+    from smallprint.search import search as start
+    from smallprint.views.search_documents import search_document
+    from smallprint.views.search_report import write_search_report
+    from smallprint.watching.search import SearchWatch
+
+    events = start(
+        ladder, rung.name, goal=goal, budget=time, candidates=candidates, floor=floor, ceiling=ceiling,
+        teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data),
+        device=device, threads=threads, workers=crew, precision=products,
+    )  # fmt: skip
+    command = shlex.join(["smallprint", *sys.argv[1:]])
+    with _stopping_tidily(), closing(events):
+        result = SearchWatch(ladder, rung, console(stderr=as_json), command=command, seed=seed).show(events)
+    html, markdown = write_search_report(result)
+    if as_json:
+        write_json(search_document(result))
+    else:
+        typer.echo(f"\nreport: {html}\n        {markdown}")
+    raise typer.Exit(DONE if result.found.keeps else UNDECIDED)
+
+
+@contextmanager
+def _stopping_tidily() -> Iterator[None]:
+    """Let Ctrl-C, and SIGTERM like it, end what is under way with a word on how it goes on."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
