@@ -21,7 +21,7 @@ from smallprint.search import (
     search_folder,
 )
 from smallprint.searching.candidate import START
-from smallprint.searching.race import Found, Judged
+from smallprint.searching.race import Found, Judged, Race
 from smallprint.spec.errors import SearchError
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
@@ -174,3 +174,11 @@ def test_where_every_candidate_diverges_nothing_is_found_and_that_is_all(
     assert len(ended.candidates) == 3
     assert all(one.shown[-1].diverged for one in ended.candidates)
     assert (ended.best, ended.keeps, ended.front) == (None, False, ())
+
+
+def test_where_nothing_new_is_left_to_draw_the_search_ends_before_its_time(
+    easy: Ladder, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Race, "twin", lambda race, _: race.candidates[START])
+    ended = found_in(list(searched(easy, digits, tmp_path, budget=3600)))
+    assert {one.why for one in ended.candidates if one.number != START} == {"the same as start"}

@@ -28,6 +28,7 @@ from smallprint.training.data import Dataset, held_out, load_dataset
 from smallprint.training.facts import read_ladder
 
 _MOST_AT_ONCE = 64  # trainings that a placement is made for
+_MOST_TWINS = 30  # candidates in a row that are known already: then there is little else between floor and ceiling
 _LONG = 1800.0  # seconds of a budget that leaves time to learn how held-out and test images relate
 _RELATED, _RELATED_SEEDS = 3, 2  # rungs that are trained for that, beside the starting one
 _LAST_PART = 0.2  # of the budget: nothing new is begun in it, so that what is promising is trained to its end
@@ -277,7 +278,8 @@ class _Search:
 
     def _drawn(self, jobs: int) -> Iterator[CandidateDrawn]:
         """New candidates until so many jobs are to do, so that a worker that becomes free finds one."""
-        while len(self.backlog) < jobs and self.left > _LAST_PART * self.budget:
+        twins = 0
+        while len(self.backlog) < jobs and self.left > _LAST_PART * self.budget and twins < _MOST_TWINS:
             if self.most is not None and len(self.race.candidates) > self.most:  # the start is one of them
                 return
             target = self.race.target(self.draw, self.space.floor, self.space.ceiling)
@@ -285,6 +287,7 @@ class _Search:
             if twin := self.race.twin(candidate):
                 candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
                 self._keep(candidate)
+                twins += 1
             self.backlog.add(self.race.enter(candidate))
             yield CandidateDrawn(candidate=candidate)
 

@@ -66,6 +66,26 @@ def test_what_a_candidate_has_shown_and_what_became_of_it_is_read_again(tmp_path
     assert opened(tmp_path, space).candidates()[0] == racing
 
 
+def test_a_process_that_ends_while_it_draws_or_tells_leaves_nothing_in_the_race(
+    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = opened(tmp_path, space)
+    told = replace(study.ask().having(Shown(level=0, errors=(0.1,))), fate="dropped", why="too bad")
+    with monkeypatch.context() as ending, pytest.raises(KeyboardInterrupt):
+        ending.setattr(optuna.Trial, "set_constraint", _ended)
+        study.tell(told, 900, 1.0)
+    with monkeypatch.context() as ending, pytest.raises(KeyboardInterrupt):
+        ending.setattr(optuna.Trial, "set_user_attr", _ended)
+        study.ask()
+    assert opened(tmp_path, space).candidates() == [told]
+    loaded = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [trial.state.name for trial in loaded.trials[:2]] == ["PRUNED", "FAIL"]
+
+
+def _ended(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_optunas_own_tools_read_the_file(tmp_path: Path, space: Space) -> None:
     study = opened(tmp_path, space)
     for worth in (900.0, 700.0):

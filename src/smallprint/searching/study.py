@@ -21,8 +21,8 @@ from smallprint.spec.recipe import Recipe
 if TYPE_CHECKING:
     import optuna
 
-FORMAT = "1"  # of what stands in the file; changes when an older file cannot be gone on with
-_NAME = "search"
+FORMAT = "2"  # of what stands in the file; changes when an older file cannot be gone on with
+_NAME, _CANDIDATE = "search", "candidate"  # of the study, and of what it keeps of each trial
 _PATIENCE = 20.0  # seconds that another program may hold the file
 _MUTATION = 0.15  # share of its parent's genes that a candidate loses
 _FAR = 1e6  # in place of infinity
@@ -96,16 +96,18 @@ class Study:
         """All that were drawn before, as they stood; those in the race are taken up again."""
         import optuna
 
-        found: dict[int, Candidate] = {}
+        found: list[Candidate] = []
+        state = optuna.trial.TrialState
         with self._heard():
             for trial in self._study.get_trials():
-                if trial.state == optuna.trial.TrialState.WAITING or "number" not in trial.user_attrs:
-                    continue
-                candidate = _read(trial.user_attrs)
-                found[candidate.number] = candidate
-                if trial.state == optuna.trial.TrialState.RUNNING:
+                said = trial.user_attrs.get(_CANDIDATE)
+                if said:
+                    found.append(_read(said))
+                if trial.state == state.RUNNING and said and found[-1].fate == "racing":
                     self._take_up(trial)
-        return list(found.values())
+                elif trial.state == state.RUNNING:  # its process ended while it was drawn, or told
+                    self._study.tell(trial.number, state=state.PRUNED if said else state.FAIL)
+        return found
 
     def ask(self, target: float | None = None, parent: Candidate | None = None) -> Candidate:
         """Draw the next candidate: the next starting point, if one is left.
@@ -193,8 +195,8 @@ class Study:
             self._trials[candidate.number].report(worth, level)
 
     def _write(self, candidate: Candidate) -> None:
-        for key, value in _written(candidate).items():
-            self._trials[candidate.number].set_user_attr(key, value)
+        # As one: a process may end between two.
+        self._trials[candidate.number].set_user_attr(_CANDIDATE, _written(candidate))
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
