@@ -40,6 +40,7 @@ def facts_of_data(data: Path | None = None, runs: Path | None = None) -> FactsOf
     """How a ladder learns shape and classes of your own data; of data that is gone, from the runs that are stored."""
 
     def facts_of(place: DataPlace) -> DatasetFacts:
+        """Read them, or take them from what runs have kept."""
         from smallprint.training.facts import read_facts
 
         try:

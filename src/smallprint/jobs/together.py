@@ -63,6 +63,7 @@ class _Member:
 
     @staticmethod
     def of(keeping: Keeping, teacher: Teacher | None) -> _Member:
+        """Read what a run goes on with, once."""
         from smallprint.training.checkpoint import unpack
         from smallprint.training.native.plan import plan
 

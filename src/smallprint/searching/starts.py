@@ -43,6 +43,7 @@ def starting_genes(
     low, high = sizes
 
     def size(place: float) -> float:
+        """A place from 0 to 1 as an amount."""
         return min(max(low * exp(place * log(high / low)), low), high)
 
     few, many = epochs

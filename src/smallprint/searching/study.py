@@ -160,6 +160,7 @@ class Study:
 
     @spent.setter
     def spent(self, seconds: float) -> None:
+        """Keep them."""
         with self._heard():
             self._study.set_user_attr("seconds", seconds)
 

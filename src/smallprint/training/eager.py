@@ -58,6 +58,7 @@ class PyTorchStep:
         """Nothing: PyTorch's sums depend on their number."""
 
     def begin(self, draws: Draws) -> None:
+        """Start an epoch: its order on the device, dropout on, sums at zero."""
         self.draws = draws
         self.order_N = torch.from_numpy(draws.order).to(self.device)
         self.model.train()
@@ -65,6 +66,7 @@ class PyTorchStep:
         self.correct = torch.zeros((), device=self.device, dtype=torch.int64)
 
     def train(self, first: int, count: int, rates: Rates, taken: int) -> None:
+        """Forward, backward and update by PyTorch, on images changed as the native step changes them."""
         self._set_rates(rates)
         chosen = self.order_N[first : first + count]
         images = augment(_greys(self.images_NCHW[chosen]), self.draws.changes, first)
@@ -85,10 +87,12 @@ class PyTorchStep:
         self.correct += (logits_NK.argmax(1) == labels).sum()
 
     def totals(self) -> tuple[float, int]:
+        """Since `begin`: the sum of the images' losses, and how many were correct; waits for the device."""
         return float(self.loss_sum), int(self.correct)
 
     @torch.inference_mode()
     def logits(self, images_NCHW: NDArray[Any]) -> NDArray[np.float32]:
+        """What the averaged weights, or else the last ones, say of images, (N, outputs)."""
         self.model.eval()
         judged = self.average or self.model.state_dict()
         found = [np.empty((0, self.plan.outputs), np.float32)]
@@ -99,6 +103,7 @@ class PyTorchStep:
         return np.concatenate(found)
 
     def state(self) -> State:
+        """All numbers of the training, copied into the native step's vectors."""
         state = State.of(self.plan)
         _copy(self.model.state_dict(), named(self.plan, state.parameters, state.running))
         _copy(
@@ -109,6 +114,7 @@ class PyTorchStep:
         return state
 
     def restore(self, state: State, taken: int) -> None:
+        """Go on from those numbers, after `taken` steps; without any, averages and moments are new."""
         tensors = {
             name: torch.from_numpy(value.copy())
             for name, value in named(self.plan, state.parameters, state.running).items()

@@ -44,6 +44,7 @@ def npz_file(tree: Tree, file: File, place: DataPlace) -> Form:
         raise DataError(f"{path} has test images of its own: leave the split out")
 
     def read(contents: Contents) -> Dataset:
+        """The file's arrays as one data set."""
         return dataset_of(_read_npz(contents.read(file), str(path)), place.name, "arrays")
 
     return Form(files=(file,), read=read)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from smallprint.training.data.in_memory import Dataset
 
@@ -35,17 +33,13 @@ def held_out(dataset: Dataset) -> Dataset:
     )
     return Dataset(
         facts=facts,
-        train_images_NCHW=_taken(images, ~held),
-        train_labels_N=_taken(labels, ~held),
-        test_images_NCHW=_taken(images, held),
-        test_labels_N=_taken(labels, held),
+        train_images_NCHW=images[~held],
+        train_labels_N=labels[~held],
+        test_images_NCHW=images[held],
+        test_labels_N=labels[held],
         found=dataset.found,
     )
 
 
 def _rank(salt: bytes, number: int) -> int:
     return int.from_bytes(hashlib.sha256(salt + number.to_bytes(8, "big")).digest()[:8], "big")
-
-
-def _taken(array: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[Any]:
-    return np.ascontiguousarray(array[chosen])

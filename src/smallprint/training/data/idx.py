@@ -103,6 +103,7 @@ def idx_files(tree: Tree, place: DataPlace) -> Form:
     files = tuple(roles[role] for role in _ROLES)
 
     def read(contents: Contents) -> Dataset:
+        """The four files as one data set."""
         names = [str(tree.root / file.name) for file in files]
         arrays = [
             read_idx(unpacked(contents.read(file), name, "put a whole file in its place"), name)

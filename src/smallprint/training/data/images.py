@@ -53,6 +53,7 @@ def class_folders(tree: Tree, place: DataPlace) -> Form:
     files = tuple(labelled.file for labelled in (*train, *test))
 
     def read(contents: Contents) -> Dataset:
+        """The images, each decoded once."""
         images_NCHW = read_images(files, contents)
         labels_N = np.array([labelled.label for labelled in (*train, *test)], dtype=np.int64)
         channels, height, width = images_NCHW.shape[1:]

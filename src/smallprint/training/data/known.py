@@ -165,6 +165,7 @@ def _download(facts: DatasetFacts, origin: Origin) -> Path:
             continue
 
         def keep(fetched: Path, name: str = name, packed: str = packed, known: str = known) -> None:
+            """Keep what is in an archive, once it is the right one."""
             if not _is_whole(fetched, name, known):
                 raise DataError("sent something else (wrong SHA-256)")
             write_whole(folder / packed, fetched.read_bytes())

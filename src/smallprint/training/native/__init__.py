@@ -66,17 +66,21 @@ class NativeStep:
 
     @property
     def threads(self) -> int:
+        """In use by the compiled step."""
         return self._engine.threads
 
     def try_threads(self, threads: int) -> None:
+        """Time the next steps with so many, against one; the faster stays."""
         self._trial = {threads: []} if threads > 1 else {}
         self._use_threads(threads)
 
     def begin(self, draws: Draws) -> None:
+        """Start an epoch: its images are gathered batch by batch, in this order."""
         self._epoch = EpochImages(self._images, self._labels, draws.order, draws.changes, draws.key)
         self._loss, self._correct = 0.0, 0
 
     def train(self, first: int, count: int, rates: Rates, taken: int) -> None:
+        """One compiled step; a teacher's answer to the same images comes first."""
         started = perf_counter()
         taught = None
         if self._teacher:
@@ -90,16 +94,20 @@ class NativeStep:
             self._note(perf_counter() - started)
 
     def totals(self) -> tuple[float, int]:
+        """Since `begin`: the sum of the images' losses, and how many were correct."""
         return self._loss, self._correct
 
     def logits(self, images_NCHW: NDArray[Any]) -> NDArray[np.float32]:
+        """What the averaged weights, or else the last ones, say of images, (N, outputs)."""
         judged = self._state.averaged() if self._averaged else self._state
         return self._engine.predict(judged, np.ascontiguousarray(images_NCHW))
 
     def state(self) -> State:
+        """All numbers of the training; a copy."""
         return State.like(self._state.arrays(), self.plan)
 
     def restore(self, state: State, taken: int) -> None:
+        """Go on from those numbers, after `taken` steps."""
         self._state = State.like(state.arrays(), self.plan)
         self._averaged = self.recipe.average is not None and taken > 0
 
