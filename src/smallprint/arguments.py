@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -143,6 +143,26 @@ def seconds(text: str) -> float:
     if not total:
         raise NotationError(f"a time reads 90s, 30m, 2h or 1h30m, not {shown(text)}")
     return float(total)
+
+
+class Means(TypedDict):
+    """Where trainings are made and how many at once, as the verbs take it."""
+
+    workers: int | Literal["auto"]
+    threads: int | None
+    device: str
+    precision: Precision
+
+
+def means(workers: str, threads: int | None, device: str, precision: str) -> Means:
+    """What the options of a command that trains say, checked.
+
+    Raises:
+        NotationError: a word that does not read, or a device that is not there.
+    """
+    checked = Means(workers=worker_count(workers), threads=threads, device=device, precision=precision_named(precision))
+    check_device(device)
+    return checked
 
 
 def worker_count(text: str) -> int | Literal["auto"]:

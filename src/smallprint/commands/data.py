@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from smallprint.sources import (
     load,
     pictures_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 

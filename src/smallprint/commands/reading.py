@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,9 +31,6 @@ from smallprint.sources import (
     say_not_counted,
 )
 from smallprint.spec.errors import NotationError
-
-if TYPE_CHECKING:
-    pass
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,13 +22,11 @@ from smallprint.arguments import (
     Seeds,
     Threads,
     WorkerCount,
-    check_device,
     choose,
+    means,
     one_rung_at,
-    precision_named,
     rungs_at,
     seconds,
-    worker_count,
 )
 from smallprint.console import BROKEN, DONE, INTERRUPTED, UNDECIDED, console, write_json
 from smallprint.sources import (
@@ -40,9 +38,6 @@ from smallprint.sources import (
     say_not_counted,
 )
 from smallprint.spec.errors import RunError
-
-if TYPE_CHECKING:
-    pass
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 
@@ -65,9 +60,7 @@ def climb(
 
     Without a ladder: 'progressive' on MNIST, or the embedded 'digits' where MNIST cannot be had.
     """
-    crew = worker_count(workers)
-    products = precision_named(precision)
-    check_device(device)
+    how = means(workers, threads, device, precision)
     if ladder is None:
         chosen, dataset = first_ladder(data)
         rungs = choose(chosen, rung or ())
@@ -79,10 +72,7 @@ def climb(
     from smallprint.watching.climb import ClimbWatch
 
     names = [one.name for one in rungs]
-    events = start(
-        chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, device=device, threads=threads, workers=crew,
-        precision=products,
-    )  # fmt: skip
+    events = start(chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, **how)
     watch = ClimbWatch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
     with _stopping_tidily(), closing(events):
         results = watch.show(events)
@@ -121,17 +111,14 @@ def certify(
     A bound that stays valid however often one looks is printed after each seed. Status 0: certified, 1: refuted, or
     broken by the count of parameters, multiply-adds or epochs, 3: undecided.
     """
-    crew, products = worker_count(workers), precision_named(precision)
-    check_device(device)
+    how = means(workers, threads, device, precision)
     ladder, rung = one_rung_at(place, facts_of_data(data))
     from smallprint.certify import certify as start
     from smallprint.certify import never_kept
     from smallprint.watching.certification import CertifyWatch, write_outcome
 
-    events = start(
-        ladder, rung.name, runs=runs, dataset=None if never_kept(ladder, rung) else load(ladder.data, data),
-        device=device, threads=threads, workers=crew, precision=products, at_most=seeds_at_most,
-    )  # fmt: skip
+    dataset = None if never_kept(ladder, rung) else load(ladder.data, data)
+    events = start(ladder, rung.name, runs=runs, dataset=dataset, at_most=seeds_at_most, **how)
     with _stopping_tidily(), closing(events):
         ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
     outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)
@@ -166,8 +153,7 @@ def search(
     On training images alone: a sixth of them is held out to judge by. Status 0: one was found that keeps what they
     must show, 3: none yet. The same command goes on where it stopped, with more time where its --budget is larger.
     """
-    crew, products, time = worker_count(workers), precision_named(precision), seconds(budget)
-    check_device(device)
+    time, how = seconds(budget), means(workers, threads, device, precision)
     ladder, rung = one_rung_at(place, facts_of_data(data))
     from smallprint.search import search as start
     from smallprint.views.search_documents import search_document
@@ -176,8 +162,7 @@ def search(
 
     events = start(
         ladder, rung.name, goal=goal, budget=time, candidates=candidates, floor=floor, ceiling=ceiling,
-        teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data),
-        device=device, threads=threads, workers=crew, precision=products,
+        teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data), **how,
     )  # fmt: skip
     command = shlex.join(["smallprint", *sys.argv[1:]])
     with _stopping_tidily(), closing(events):
