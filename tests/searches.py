@@ -28,8 +28,7 @@ HERE = Environment(smallprint="0", python="3", torch="2", numpy="2", platform="a
 def raced(*candidates: Candidate, margin: Margin = MARGIN, of: Ladder | None = None, amount: float = 760) -> Race:
     """A race that these candidates have been through."""
     of = of or ladder()
-    race = Race(of, of.rungs[0], amount, IMAGES)
-    race.margin = margin
+    race = Race(of, of.rungs[0], amount, IMAGES, margin)
     for one in candidates:
         race.candidates[one.number] = one
     return race

@@ -180,10 +180,9 @@ class _Search:
         self.backlog = Backlog()
         start, ladder = space.rung, space.ladder
         amount = space.goal.amount(ladder.trace(start), start.recipe, train=ladder.facts.train)
-        self.race = Race(ladder, start, amount, parts.facts.test)
         self.measured: dict[str, list[Run]] = {start.name: []}  # by rung: runs that held-out images judged
+        self.race = Race(ladder, start, amount, parts.facts.test, self._margin())
         self.related: dict[str, str] = {}  # rungs of trainings that only tell of the margin -> the ladder's rungs
-        self.race.margin = self._margin()
         self.draw = Random(seed)
         self.before = study.spent
         self.began = monotonic()

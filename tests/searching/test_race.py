@@ -21,9 +21,7 @@ MARGIN = Margin(promised=0.90, offset=0, offset_noise=0, noise=0.01, rate=0.9, r
 
 
 def race() -> Race:
-    made = Race(ladder(), ladder().rungs[0], 1500, IMAGES)
-    made.margin = MARGIN
-    return made
+    return Race(ladder(), ladder().rungs[0], 1500, IMAGES, MARGIN)
 
 
 def epochs(job: Job, right: int, most: int = 99) -> tuple[Epoch, ...]:

@@ -63,11 +63,11 @@ class Race:
     ladder of its own, called `candidates`, whose rungs are the candidates and what teaches them.
     """
 
-    def __init__(self, ladder: Ladder, start: Rung, amount: float, images: int) -> None:
+    def __init__(self, ladder: Ladder, start: Rung, amount: float, images: int, margin: Margin) -> None:
         """From a starting rung of such an amount; `images` is the number of held-out images."""
         self._ladder = replace(ladder, name=CANDIDATES)
         self._images = images
-        self.margin: Margin
+        self.margin = margin  # as known so far
         self.candidates: dict[int, Candidate] = {}
         self.start_runs: dict[int, Run] = {}  # by seed: the starting rung at full length, on held-out images
         self._laps: dict[int, _Lap] = {}  # by candidate's number
@@ -83,7 +83,7 @@ class Race:
     def enter(self, candidate: Candidate) -> list[Job]:
         """Take a candidate in, or up again; the jobs of its next level, if it is still in the race."""
         self.candidates[candidate.number] = candidate
-        return self._next_lap(candidate) if candidate.fate == "racing" else []
+        return self.go_on(candidate) if candidate.fate == "racing" else []
 
     def twin(self, candidate: Candidate) -> Candidate | None:
         """One that has been drawn before and is the same network and recipe."""
@@ -104,7 +104,30 @@ class Race:
 
     def go_on(self, candidate: Candidate) -> list[Job]:
         """The jobs of a candidate's next level."""
-        return self._next_lap(candidate)
+        ladder = self.levels(candidate)
+        place = candidate.shown[-1].level + 1 if candidate.shown else 0
+        level, lap = ladder[place], _Lap(level=ladder[place], errors={})
+        if level.seeds_before:
+            lap.errors.update(enumerate(candidate.shown[-1].errors))
+        self._laps[candidate.number] = lap
+        rung = candidate.rung
+        if not level.full:
+            name = f"{rung.name}-{level.epochs}-epochs"
+            rung = replace(rung, name=name, recipe=shortened(rung.recipe, level.epochs))
+        threshold = None
+        if level.full and level.seeds == 1 and candidate.number != START:
+            correct = ceil(self.margin.line * self._images - 1e-9)
+            threshold = Threshold(since=level.epochs - level.last + 1, correct=correct)
+        teacher = self._ladder.teacher(rung)
+        rungs = (teacher, rung) if teacher else (rung,)
+        jobs = [
+            Job(ladder=replace(self._ladder, rungs=rungs), rung=rung, seed=seed, threshold=threshold)
+            for seed in range(level.seeds)
+            if seed not in lap.errors
+        ]
+        lap.jobs = tuple(jobs)
+        self._whose.update({job.name: candidate.number for job in jobs})
+        return jobs
 
     @property
     def outlook(self) -> Outlook:
@@ -176,32 +199,6 @@ class Race:
             and self.levels(one)[shown.level].full
             and not (shown.stopped or shown.diverged)
         ]
-
-    def _next_lap(self, candidate: Candidate) -> list[Job]:
-        ladder = self.levels(candidate)
-        place = candidate.shown[-1].level + 1 if candidate.shown else 0
-        level, lap = ladder[place], _Lap(level=ladder[place], errors={})
-        if level.seeds_before:
-            lap.errors.update(enumerate(candidate.shown[-1].errors))
-        self._laps[candidate.number] = lap
-        rung = candidate.rung
-        if not level.full:
-            name = f"{rung.name}-{level.epochs}-epochs"
-            rung = replace(rung, name=name, recipe=shortened(rung.recipe, level.epochs))
-        threshold = None
-        if level.full and level.seeds == 1 and candidate.number != START:
-            correct = ceil(self.margin.line * self._images - 1e-9)
-            threshold = Threshold(since=level.epochs - level.last + 1, correct=correct)
-        teacher = self._ladder.teacher(rung)
-        rungs = (teacher, rung) if teacher else (rung,)
-        jobs = [
-            Job(ladder=replace(self._ladder, rungs=rungs), rung=rung, seed=seed, threshold=threshold)
-            for seed in range(level.seeds)
-            if seed not in lap.errors
-        ]
-        lap.jobs = tuple(jobs)
-        self._whose.update({job.name: candidate.number for job in jobs})
-        return jobs
 
     def _note(self, lap: _Lap, event: RunEnded | RunStopped | RunLeft, number: int) -> None:
         seed = event.job.seed
