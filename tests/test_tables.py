@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmark_tables import speed
+from cells import NONE
+from record_tables import progressive, published, records
+from tables import rewritten
 
 from smallprint.spec.ladder_file import read_ladder, shipped
 
@@ -24,19 +25,12 @@ MADE_WITH = {
 
 
 @pytest.fixture
-def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """docs/tables.py over a folder of its own, in which nothing is measured yet."""
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tables", module)  # where its dataclass looks itself up
-    spec.loader.exec_module(module)
+def root(tmp_path: Path) -> Path:
+    """A project in which nothing is measured yet."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "records").mkdir()
     (tmp_path / "docs" / "published-remarks.toml").write_text('[three-steps]\nnarrow = "Because."\n')
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    return module
+    return tmp_path
 
 
 def run(seed: int, test: Sequence[int], status: str = "finished") -> dict[str, Any]:
@@ -63,14 +57,14 @@ def cells(text: str, rung: str) -> list[str]:
     return [cell.replace("\N{EN DASH}", "-") for cell in str(row).split(" | ")]
 
 
-def test_a_row_is_what_the_seeds_of_its_record_say(tables: ModuleType, tmp_path: Path) -> None:
+def test_a_row_is_what_the_seeds_of_its_record_say(root: Path) -> None:
     small = [
         run(0, [9_000] * 8 + [9_945, 9_950, 9_940, 9_941, 9_942, 9_940, 9_941]),
         run(1, [9_000] * 8 + [9_940, 9_947, 9_946, 9_939, 9_942, 9_940, 9_941]),
         run(2, [9_000] * 8 + [9_961, 9_947, 9_950, 9_951, 9_952, 9_953, 9_950]),
     ]
-    record(tmp_path, {"rotation-lr-0.19-7836": small, "narrow": [run(0, [9_924] * 15)]})
-    text = tables.published("three-steps")
+    record(root, {"rotation-lr-0.19-7836": small, "narrow": [run(0, [9_924] * 15)]})
+    text = published(root, "three-steps")
     # best: 99.50, 99.47 and 99.61; worst of the last 5: 99.40, 99.39 and 99.50
     assert cells(text, "rotation-lr-0.19-7836") == [
         "7,836", "99.43", "broken", "99.53", "0.074", "3", "+0.10", "99.43", "99.39", "2 of 3 (9.4 to 99.2%)",
@@ -82,46 +76,42 @@ def test_a_row_is_what_the_seeds_of_its_record_say(tables: ModuleType, tmp_path:
     assert "Ours: `smallprint climb three-steps --seeds 3`." in text
 
 
-def test_a_seed_that_diverged_breaks_the_contract_and_has_no_part_in_the_means(
-    tables: ModuleType, tmp_path: Path
-) -> None:
+def test_a_seed_that_diverged_breaks_the_contract_and_has_no_part_in_the_means(root: Path) -> None:
     good = run(0, [9_950] * 15)
-    record(tmp_path, {"rotation-lr-0.19-7836": [good, run(1, [9_960, 1_000], "diverged"), run(2, [], "failed")]})
-    found = cells(tables.published("three-steps"), "rotation-lr-0.19-7836")
+    record(root, {"rotation-lr-0.19-7836": [good, run(1, [9_960, 1_000], "diverged"), run(2, [], "failed")]})
+    found = cells(published(root, "three-steps"), "rotation-lr-0.19-7836")
     assert found[3:6] == ["99.50", "-", "1"]
     assert found[-1].startswith("1 of 2 ")
-    record(tmp_path, {"rotation-lr-0.19-7836": [run(1, [9_960, 1_000], "diverged")]})
-    found = cells(tables.published("three-steps"), "rotation-lr-0.19-7836")
+    record(root, {"rotation-lr-0.19-7836": [run(1, [9_960, 1_000], "diverged")]})
+    found = cells(published(root, "three-steps"), "rotation-lr-0.19-7836")
     assert found[3:] == [*6 * ["-"], "0 of 1 (0.0 to 97.5%)"]
 
 
-def test_a_rung_clearly_below_the_published_best_comes_with_its_remark_or_the_lack_of_one(
-    tables: ModuleType, tmp_path: Path
-) -> None:
-    assert "Below" not in tables.published("three-steps")
+def test_a_rung_clearly_below_the_published_best_comes_with_its_remark_or_the_lack_of_one(root: Path) -> None:
+    assert "Below" not in published(root, "three-steps")
     near, far = [run(0, [9_926] * 15)], [run(0, [9_900] * 15)]
-    record(tmp_path, {"narrow": near, "vanilla": near})
-    assert "Below" not in tables.published("three-steps")
-    record(tmp_path, {"narrow": far, "vanilla": [run(0, [9_817] * 15)]})
-    below = tables.published("three-steps").split("Below the published best by more than 0.15 points:\n\n")[1]
+    record(root, {"narrow": near, "vanilla": near})
+    assert "Below" not in published(root, "three-steps")
+    record(root, {"narrow": far, "vanilla": [run(0, [9_817] * 15)]})
+    below = published(root, "three-steps").split("Below the published best by more than 0.15 points:\n\n")[1]
     assert below == "- **vanilla**, by 1.00: not explained yet.\n- **narrow**, by 0.40: Because."
 
 
-def test_without_a_record_nothing_is_claimed(tables: ModuleType) -> None:
-    text = tables.published("onecycle")
+def test_without_a_record_nothing_is_claimed(root: Path) -> None:
+    text = published(root, "onecycle")
     assert text.count("not measured") == 6
     assert "there is no `records/onecycle.json`" in text
     assert "**onecycle**: Every one of the last 5 epochs has 99.4%" in text
-    assert tables.progressive().count("not measured") == 7
+    assert progressive(root).count("not measured") == 7
 
 
-def test_a_page_is_rewritten_between_its_marks_only(tables: ModuleType) -> None:
+def test_a_page_is_rewritten_between_its_marks_only(root: Path) -> None:
     page = "before\n<!-- table: published onecycle -->\nold\n<!-- end -->\nafter"
-    new = tables.rewritten(page)
+    new = rewritten(page, root)
     assert new.startswith("before\n<!-- table: published onecycle -->\n| rung | parameters |")
     assert new.endswith("\n<!-- end -->\nafter")
     assert "old" not in new
-    assert tables.rewritten(new) == new
+    assert rewritten(new, root) == new
 
 
 def test_the_page_has_every_published_ladder_and_every_remark_is_of_a_rung() -> None:
@@ -191,12 +181,10 @@ def certified(folder: Path) -> None:
     (folder / "records" / "three-steps-narrow.json").write_text(json.dumps(document))
 
 
-def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_rests_on(
-    tables: ModuleType, tmp_path: Path
-) -> None:
-    (tmp_path / "docs" / "public-claims.toml").write_text(CLAIMS)
-    claims = tables.records("mnist").splitlines()
-    promise, none = ">= 99.4% in each of the last 5", tables.NONE
+def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_rests_on(root: Path) -> None:
+    (root / "docs" / "public-claims.toml").write_text(CLAIMS)
+    claims = records(root, "mnist").splitlines()
+    promise, none = ">= 99.4% in each of the last 5", NONE
     assert claims[2:] == [
         f"| 697 | d/best | 2,000 | {none} | not published; 99.03 is the best epoch | 1 | not known | {none} |",
         f"| 6,750 | b/short | 15 | {promise} | 99.26 | 1 | 0 | {none} |",
@@ -205,32 +193,30 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
         "",
         "None of our rungs is certified yet.",
     ]
-    certified(tmp_path)
-    record(tmp_path, {"narrow": [run(0, [9_990] * 15)]})  # has no certificate, so that it claims nothing here
-    both = tables.records("mnist").splitlines()
+    certified(root)
+    record(root, {"narrow": [run(0, [9_990] * 15)]})  # has no certificate, so that it claims nothing here
+    both = records(root, "mnist").splitlines()
     assert [line for line in both if line not in claims] == [
         "| 8,582 | **[three-steps:narrow](../records/three-steps-narrow.json)** | 15 | "
         f"{promise} | 99.30, mean 99.32 | 2 | 0 | 0.0%, refuted |"
     ]
     assert both[-1] == next(line for line in both if "three-steps" in line)  # the largest comes last
-    assert "three-steps" not in tables.records("digits")
+    assert "three-steps" not in records(root, "digits")
 
 
-def test_what_no_benchmark_has_measured_says_so(tables: ModuleType) -> None:
-    assert tables.speed("gpu") == "Not yet measured: `python -m benchmarks gpu --write` does it."
+def test_what_no_benchmark_has_measured_says_so(root: Path) -> None:
+    assert speed(root, "gpu") == "Not yet measured: `python -m benchmarks gpu --write` does it."
 
 
-def test_a_result_comes_with_its_date_machine_and_command_and_a_trial_is_marked(
-    tables: ModuleType, tmp_path: Path
-) -> None:
+def test_a_result_comes_with_its_date_machine_and_command_and_a_trial_is_marked(root: Path) -> None:
     ratio = {"median": 8.0, "lowest": 6.5, "highest": 9.0}
     seconds = {"course": [4800.0, 4200.0, 5400.0], "ours": [600.0, 540.0, 660.0]}
     found = {
         "rung": "a:b", "seeds": 8, "epochs": 15, "scaled": ["course"], "verdict": "broken: 7 of 8", "seconds": seconds,
         "runs_per_hour": {"course": 6.0, "ours": 48.0}, "ratios": {"course": ratio},
     }  # fmt: skip
-    result(tmp_path, "contract", found)
-    text = tables.speed("contract")
+    result(root, "contract", found)
+    text = speed(root, "contract")
     assert cells(text, "the notebooks' loop, seed after seed") == [
         "80.0 (70.0 to 90.0)", "6.0", "8.0 (6.5 to 9.0)", "scaled from a part",
     ]  # fmt: skip
@@ -240,29 +226,29 @@ def test_a_result_comes_with_its_date_machine_and_command_and_a_trial_is_marked(
         "\n\n2026-01-02, 2 cores, Linux, torch 2.13, smallprint 0.1.0. "
         "Repeat: `python -m benchmarks contract --rounds 3`."
     )
-    result(tmp_path, "contract", found, trial=True)
-    assert "A trial with small settings" in tables.speed("contract")
+    result(root, "contract", found, trial=True)
+    assert "A trial with small settings" in speed(root, "contract")
 
 
-def test_a_growth_has_a_table_of_its_own_and_a_steep_one_is_marked(tables: ModuleType, tmp_path: Path) -> None:
+def test_a_growth_has_a_table_of_its_own_and_a_steep_one_is_marked(root: Path) -> None:
     growth = {
         "title": "Judging", "size": "runs", "cost": "judging", "sizes": [10, 1000], "factor": 1.0, "exponent": 1.5,
         "seconds": [[0.0005, 0.0007, 0.0006], [2.0, 150.0, 120.0]], "exponent_of_work": 1.0, "steeper": True,
     }  # fmt: skip
-    result(tmp_path, "growth", {"results": {"judged": growth}})
-    text = tables.speed("growth", "judged", "width")
+    result(root, "growth", {"results": {"judged": growth}})
+    text = speed(root, "growth", "judged", "width")
     assert cells(text, "runs") == ["10", "1,000"]
     assert cells(text, "judging") == ["600 µs", "120 s"]
     assert "the power 1.50, its work with 1.00. **Steeper than its work.**" in text
     assert "width: not yet measured." in text
 
 
-def test_seeds_on_a_gpu_are_held_against_one_by_one(tables: ModuleType, tmp_path: Path) -> None:
+def test_seeds_on_a_gpu_are_held_against_one_by_one(root: Path) -> None:
     line = {"precision": "float32", "seeds": 1, "step": 0.004, "runs_per_hour": 100.0, "share_of_bandwidth": 0.1}
     many = {"way": "stack", "seeds": 64, "step": 0.012, "runs_per_hour": 2150.0, "share_of_bandwidth": 0.62}
     found = {"device": "GPU", "parameters": 7864, "epochs": 15, "steps_per_epoch": 469}
-    result(tmp_path, "gpu", {**found, "timed": [{**line, "way": "eager"}, {**line, **many}]})
-    text = tables.speed("gpu")
+    result(root, "gpu", {**found, "timed": [{**line, "way": "eager"}, {**line, **many}]})
+    text = speed(root, "gpu")
     assert cells(text, "stacked") == ["float32", "64", "12 ms", "2,150", "21.5", "62%"]
     assert cells(text, "one by one, eager")[-2:] == ["1.0", "10%"]
 
