@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from smallprint.spec.trace import Shape
-from smallprint.training.native import passes
+from smallprint.training.native import passes, pointwise
 from smallprint.training.native.bands import Band, ahead, behind
 from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, place, weight_gradient
 from smallprint.training.native.passes import Held, Record, Rows
@@ -67,7 +67,7 @@ class StageWriter:
     def lines(self) -> Lines:
         """Both functions, and those they call first."""
         self.scratch = 0
-        forward = [*passes.draws(self.stage.passes), *self._forward()]
+        forward = [*pointwise.draws(self.stage.passes), *self._forward()]
         ahead, self.scratch = self.scratch, 0
         backward = self._backward() or ["(void)g;"]
         self.scratch = max(ahead, self.scratch)
@@ -193,8 +193,8 @@ class StageWriter:
 
     def _seen(self) -> Lines:
         """`seen_<index>`: a stored value as its norm sees it."""
-        values = passes.values_of(len(self.stage.before_norm))
-        body = [*passes.apply(self.stage.before_norm, self.layout.tensors, values), f"return {values[-1]};"]
+        values = pointwise.values_of(len(self.stage.before_norm))
+        body = [*pointwise.apply(self.stage.before_norm, self.layout.tensors, values), f"return {values[-1]};"]
         return block(f"INLINE V seen_{self.index}(V v0)", body)
 
     # Sums for a variance are taken about the first value of each image and channel: squares of values far from zero
