@@ -33,6 +33,12 @@ def test_one_in_three_goes_on_and_the_best_one_always() -> None:
     assert outlook.goes_on(field[8]) == (False, "8 of 9 did better at this level")
 
 
+def test_while_there_are_few_the_second_goes_on_too() -> None:
+    field = [candidate(number, 1000, (0.02 + 0.01 * number,)) for number in range(3)]
+    outlook = Outlook(field, LEVELS, ALLOWED)
+    assert [outlook.goes_on(one)[0] for one in field] == [True, True, False]
+
+
 def test_rivals_are_those_that_have_been_through_the_same_level() -> None:
     veteran = candidate(0, 1000, (0.05,), (0.03,))
     novice = candidate(1, 1000, (0.04,))

@@ -17,7 +17,9 @@ from tests.searching.candidates import LADDER, candidate, ladder
 
 IMAGES = 1000
 HERE = Environment(smallprint="0", python="3", torch="2", numpy="2", platform="any", device="cpu", threads=1)
-MARGIN = Margin(promised=0.90, offset=0, offset_noise=0, noise=0.01, rate=0.9, rungs=0, seeds=0)  # needed: 91.6%
+MARGIN = Margin(  # needed: 91.6%
+    promised=0.90, offset=0, offset_noise=0, noise=0.01, rate=0.9, rungs=0, seeds=0, pending=False
+)
 
 
 def race() -> Race:
@@ -71,6 +73,14 @@ def test_at_full_length_it_stops_where_it_can_no_longer_keep_the_contract() -> N
     assert (judged.goes_on, judged.candidate.fate) == (False, "dropped")
     assert judged.candidate.why == "it could no longer keep the contract"
     assert judged.candidate.shown[-1].errors[0] == pytest.approx(0.101)
+
+
+def test_nothing_is_stopped_by_a_margin_that_is_still_a_guess() -> None:
+    running = Race(ladder(), ladder().rungs[0], 1500, IMAGES, replace(MARGIN, pending=True))
+    through(running, candidate(1, 1000), 800, 900)
+    (job,) = running._laps[1].jobs
+    assert job.rung.name == "start"
+    assert job.threshold is None
 
 
 def test_the_best_goes_through_every_level_and_is_found() -> None:

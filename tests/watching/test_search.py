@@ -210,7 +210,7 @@ def test_what_goes_wrong_with_a_training_is_a_line(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert "start seed 0: failed: the worker was killed?[2J" in lines
     assert "large seed 0: left out: held by process 12" in lines
-    assert f"start seed 0: the data has changed; the earlier run is kept in {tmp_path / 'aside'}" in lines
+    assert f"start seed 0: another run stood there, of an earlier search; it is kept in {tmp_path / 'aside'}" in lines
     assert lines.count("trained with PyTorch") == 1
 
 

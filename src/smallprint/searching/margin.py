@@ -32,6 +32,7 @@ class Margin:
     rate: float  # share of seeds that are to keep the contract
     rungs: int  # that the offset was measured with
     seeds: int  # that the noise was measured with, beyond the first of each rung
+    pending: bool  # a first rung is still to be trained for both, so that the offset is a guess until then
 
     @property
     def line(self) -> float:
@@ -91,6 +92,7 @@ def margin(
         rate=float(certainty.rate),
         rungs=len(offsets),
         seeds=seeds,
+        pending=not offsets and any(on_test.get(name) for name in held_out),
     )
 
 

@@ -14,7 +14,7 @@ from smallprint.spec.trace import Shape
 STEMS = ("conv3", "conv5", "conv3 halved", "conv5 halved")  # the first convolution; halved: of stride 2
 HALVINGS = ("maxpool", "avgpool", "stride", "squeeze")  # squeeze: maxpool, then a 1x1 convolution to half the width
 BLOCKS = ("dense", "skip", "shared", "separable")  # skip, shared: behind the first halving, where maps are small
-PADS = ("alternate", "same", "none")  # alternate: the first convolution of each stage
+PADS = ("alternate", "late", "same", "none")  # the first convolution of each stage; all but the last of several
 HEADS = ("gap", "weighed", "maps")  # weighed: a depthwise convolution of the whole map; maps: one map per class
 ACTIVATIONS = ("relu", "leakyrelu", "silu")
 NORMS = ("before", "after")  # the activation
@@ -55,7 +55,7 @@ class Traits:
             stem=trial.choice("stem", STEMS),
             halvings=trial.whole("halvings", max(1, usual - 1), usual + 1),
             first=trial.whole("first", 1, 2),
-            middle=trial.whole("middle", 1, 3),
+            middle=trial.whole("middle", 1, 4),
             last=trial.whole("last", 1, 3),
             halve=trial.choice("halve", HALVINGS),
             block=block,
@@ -140,7 +140,7 @@ class _Builder:
         if stem and self._traits.stem.endswith("halved"):
             stride = 2
         for index in range(stage.convolutions):
-            padded = self._traits.pad == "same" or (self._traits.pad == "alternate" and index == 0)
+            padded = self._padded(index, stage.convolutions)
             if index and stage.block == "skip":
                 self._again(times=1)
             elif index and stage.block == "shared":
@@ -151,6 +151,16 @@ class _Builder:
                 separable = stage.block == "separable" and not (stem and index == 0)
                 self._convolve(size, step, padded=padded, separable=separable)
             self._left -= 1
+
+    def _padded(self, index: int, count: int) -> bool:
+        """Whether a convolution keeps the map's size, by its place in a stage of so many."""
+        match self._traits.pad:
+            case "alternate":
+                return index == 0
+            case "late":
+                return index < max(1, count - 1)
+            case pad:
+                return pad == "same"
 
     def _halve(self) -> int:
         """Halve the map before the next convolution, if it stays large enough; that convolution's stride."""

@@ -142,7 +142,7 @@ class SearchWatch:
             case RunLeft(job=job, reason=reason):
                 self._line(f"{self._whose(job)}: left out: {terminal.printable(reason)}")
             case RunSetAside(job=job, folder=folder):
-                self._line(f"{self._whose(job)}: the data has changed; the earlier run is kept in {folder}")
+                self._line(f"{self._whose(job)}: another run stood there, of an earlier search; it is kept in {folder}")
 
     def _introduce(self, event: SearchStarted) -> None:
         """What is looked for, how, and what an earlier part has found."""

@@ -265,13 +265,26 @@ def _window(pool: Pool, body: Lines) -> Lines:
     )
 
 
+def left(part: Pass) -> int:
+    """How many operations of a stage's first pass its gradient has still to be taken back through.
+
+    Those up to the batch norm, if there is one: `norm_gradients` goes through the others on its way and leaves what it
+    has worked out. All of them where a skip takes its share on the way, or where values share one gradient.
+    """
+    norms = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
+    shared = part.pool is not None and part.pool.plain and part.pool.kind == "avgpool"
+    if not norms or shared or any(isinstance(o, Add) for o in part.operations[norms[0] :]):
+        return len(part.operations)
+    return norms[0] + 1
+
+
 def norm_gradients(
     part: Pass, tensors: Sequence[int], norms: Mapping[int, int], source: str, d: str, rows: Rows
 ) -> tuple[Lines, Lines, Lines]:
     """C that sums up the gradients of the batch norm among a pass's operations; all empty if there is none.
 
     It begins, takes some rows of what the pass reads into account, and ends. `levels` and `slopes` are scratch memory,
-    a vector per channel each.
+    a vector per channel each. What it has worked out on its way to the norm it leaves in `d` (see `left`).
     """
     found = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
     if not found:
@@ -282,6 +295,8 @@ def norm_gradients(
     name, before = norm.weight, values[found[0]]
     scales = coefficients([norm], norms, {**_SCALES, "mean": "MEAN", "inverse": "INVERSE"})
     body = undo(part.operations[split:], values[split:], "dz")
+    if left(part) < len(part.operations):
+        body.append(f"{d}[at] = dz;")
     body.append(f"level += dz; slope += dz * (({before} - mean{name}) * inverse{name});")
     after = ["levels[ch] += level; slopes[ch] += slope;"]
     loops = undo_each(part, tensors, source, d, rows, [*scales, "V level = {0}, slope = {0};"], body, after)
@@ -309,11 +324,12 @@ def backward(
 ) -> Lines:
     """C that takes the gradient `d` of a pass back to some rows of what it read, at `target`; see `undo_each`.
 
-    What an Add reads gets its share, if it is among the `wanted` tensors.
+    What `norm_gradients` has gone through is not gone through again. What an Add reads gets its share, if it is among
+    the `wanted` tensors.
     """
     values = values_of(len(part.operations))
     body: Lines = []
-    for index in reversed(range(len(part.operations))):
+    for index in reversed(range(left(part))):
         operation = part.operations[index]
         if isinstance(operation, Add) and operation.tensor in wanted:
             body.append(f"g->gradients[{tensors[operation.tensor]} + at] = dz;")

@@ -266,8 +266,8 @@ class StageWriter:
         """From the gradient of what comes after the stage to that of what came before; empty if there is nothing to do.
 
         `g->gradients` holds, for every stored tensor, the gradient of what its reader's first pass made of it
-        (see `passes.undo_each`), so that the way back through that pass, which a batch norm can hold up, is left
-        to the stage that stored it.
+        (see `passes.undo_each`), or of what the batch norm in it made (see `passes.left`), so that the rest of the way
+        back through that pass, which the norm holds up, is left to the stage that stored it.
         """
         conv = self.kernel if isinstance(self.kernel, Convolution) else None
         if not (conv or self.needs_gradient):

@@ -188,9 +188,37 @@ INLINE U words(const uint8_t *from, I at)  // the four bytes that begin at from[
 #endif
 }
 
-INLINE V within(V x, float least, float most) { return choose(x < least, spread(least), choose(x > most, spread(most), x)); }
+INLINE V within(V x, float least, float most)  // what is no number stays so
+{
+#if LANES == 16
+  return (V)_mm512_min_ps((__m512)spread(most), _mm512_max_ps((__m512)spread(least), (__m512)x));
+#elif LANES == 8
+  return (V)_mm256_min_ps((__m256)spread(most), _mm256_max_ps((__m256)spread(least), (__m256)x));
+#else
+  return choose(x < least, spread(least), choose(x > most, spread(most), x));
+#endif
+}
 
 INLINE V rounded(V x) { return (x + 12582912.0f) - 12582912.0f; }  // to a whole number, ties to even, below 2^22
+
+INLINE V doubled(V x, V times)  // x 2^times, for whole numbers from -126 to 127
+{
+#if LANES == 16
+  return (V)_mm512_scalef_ps((__m512)x, (__m512)times);
+#else
+  return x * (V)((__builtin_convertvector(times, I) + 127) << 23);
+#endif
+}
+
+INLINE V inverse(V x)  // 1 / x, to the last place but one
+{
+#if LANES == 16
+  const V near = (V)_mm512_rcp14_ps((__m512)x);  // 14 bits; a step of Newton's doubles them
+  return near * (2.0f - x * near);
+#else
+  return 1.0f / x;
+#endif
+}
 
 // Cephes' expf (S. Moshier): 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; relative error below 2e-7.
 INLINE V exponential(V x)
@@ -204,8 +232,7 @@ INLINE V exponential(V x)
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  V power = (V)((__builtin_convertvector(n, I) + 127) << 23);
-  return (p * r * r + r + 1.0f) * power;
+  return doubled(p * r * r + r + 1.0f, n);
 }
 
 // exp(x) - 1 without cancellation near 0: a Taylor polynomial below 0.35, exponential() above.
@@ -222,7 +249,7 @@ INLINE V exponential_minus_1(V x)
   return choose((x < 0.35f) & (x > -0.35f), near, exponential(x) - 1.0f);
 }
 
-INLINE V sigmoid(V x) { return 1.0f / (1.0f + exponential(-x)); }
+INLINE V sigmoid(V x) { return inverse(1.0f + exponential(-x)); }
 
 INLINE V hyperbolic_tangent(V x)
 {
