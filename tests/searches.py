@@ -36,11 +36,13 @@ def raced(*candidates: Candidate, margin: Margin = MARGIN, of: Ladder | None = N
     return race
 
 
-def result(folder: Path, found: Found, of: Ladder | None = None, goal: str = "parameters") -> SearchResult:
+def result(
+    folder: Path, found: Found, of: Ladder | None = None, goal: str = "parameters", *, stopped: bool = False
+) -> SearchResult:
     """What a search around the first rung of a ladder has come to."""
     of = of or ladder()
     return SearchResult(
-        ladder=of, start=of.rungs[0], goal=Goal(name=goal), floor=200, ceiling=760, found=found,
+        ladder=of, start=of.rungs[0], goal=Goal(name=goal), floor=200, ceiling=760, found=found, stopped=stopped,
         enough_seeds=ENOUGH_SEEDS, images=IMAGES, command=COMMAND, seed=7, spent=754.0, folder=folder,
     )  # fmt: skip
 

@@ -65,9 +65,10 @@ class MarginLearnt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchEnded:
-    """Time is up, or nothing is left to try."""
+    """Time is up, or nothing is left to try; or it was stopped."""
 
-    found: Found
+    found: Found  # so far
+    stopped: bool = False  # by Ctrl-C; the next thing that the search says is `KeyboardInterrupt`
 
 
 SearchEvent = SearchStarted | JobEvent | CandidateDrawn | MarginLearnt | Judged | SearchEnded
@@ -104,6 +105,7 @@ def search(
     The same search goes on where it stopped; its folder is `search_folder`.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C, after a `SearchEnded` that says what was found by then.
         LadderError: a ladder with faults, or a rung it does not have.
         DataError: its data set cannot be had.
         SearchError: nothing to search between floor and ceiling; a budget too small for one candidate; a study that is
@@ -208,6 +210,9 @@ class _Search:
                     yield from self._heard(event)
                     if self.left <= 0 and isinstance(event, EpochEnded | RunEnded):
                         break
+        except KeyboardInterrupt:
+            yield SearchEnded(found=self.race.found(), stopped=True)
+            raise
         finally:
             with suppress(SearchError):  # what ended the search is what should be heard of
                 self.study.spent = self.spent

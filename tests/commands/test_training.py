@@ -93,9 +93,11 @@ def test_ctrl_c_ends_it_with_a_word_and_the_same_command_goes_on(here: Path) -> 
         while time.monotonic() < latest and len(list(here.glob("runs/**/candidate-*"))) < 3:
             time.sleep(0.2)
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        found, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "the same command goes on behind them" in said
+    assert "next: to go on, give the same command" in found
+    assert (here / STUDY.parent / "search.html").exists()
     assert "Traceback" not in said
     again = subprocess.run(
         [*command[:-4], "--budget", "1s", "--workers", "2"], cwd=here, env=plain_environment(), capture_output=True,

@@ -16,7 +16,7 @@ from tests.searching.candidates import LADDER
 def test_the_document_has_the_rung_the_front_and_what_to_do(tmp_path: Path) -> None:
     said = result(tmp_path, raced(*some()).found())
     document = json.loads(json.dumps(search_document(said), allow_nan=False))
-    assert document["keeps"] is True
+    assert (document["keeps"], document["stopped"]) == (True, False)
     assert document["text"] == said.verdict
     assert parse_ladder(LADDER + document["found"]["rung"], name="small").rungs[-1] == said.rung
     assert document["found"]["file"] == str(tmp_path / "found.toml")

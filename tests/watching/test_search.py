@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -46,7 +46,8 @@ def watched(
         file=file, width=width, height=height, highlight=False, force_terminal=terminal,
         color_system=None if not terminal else "standard", _environ={},
     )  # fmt: skip
-    result = SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND, seed=7).show(happening)
+    said = happening if isinstance(happening, Generator) else (event for event in happening)
+    result = SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND, seed=7).show(said)
     return file.getvalue(), result
 
 
@@ -214,8 +215,40 @@ def test_what_goes_wrong_with_a_training_is_a_line(tmp_path: Path) -> None:
     assert lines.count("trained with PyTorch") == 1
 
 
-def test_a_fault_of_the_search_goes_through_and_leaves_a_tidy_terminal(tmp_path: Path) -> None:
-    def stopped() -> Iterator[SearchEvent]:
+def stopped_after(folder: Path, count: int) -> Generator[SearchEvent, None, None]:
+    """A search that is stopped, by itself or by who hears it, once so much has happened."""
+    *before, ended = some(folder)
+    assert isinstance(ended, SearchEnded)
+    try:
+        yield from before[:count]
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        yield replace(ended, stopped=True)
+        raise
+
+
+def test_ctrl_c_leaves_what_was_found_by_then_and_a_next_step(tmp_path: Path) -> None:
+    text, result = watched(stopped_after(tmp_path, 20))
+    assert result.stopped
+    assert "To paste into the ladder file" in text
+    assert "next: to go on, give the same command\n" in text
+
+
+def test_ctrl_c_while_a_line_is_written_ends_the_search_and_leaves_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as writing:
+        writing.setattr(SearchWatch, "_tell", interrupted)
+        _, result = watched(stopped_after(tmp_path, 20))
+    assert result.stopped
+    assert result.found.keeps
+
+
+def test_what_ends_a_search_without_a_result_goes_through_and_leaves_a_tidy_terminal(tmp_path: Path) -> None:
+    def stopped() -> Generator[SearchEvent, None, None]:
         begun = next(some(tmp_path))
         assert isinstance(begun, SearchStarted)
         yield begun

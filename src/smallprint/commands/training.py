@@ -151,7 +151,8 @@ def search(
     """Look for a smaller network that still keeps the contract.
 
     On training images alone: a sixth of them is held out to judge by. Status 0: one was found that keeps what they
-    must show, 3: none yet. The same command goes on where it stopped, with more time where its --budget is larger.
+    must show, 3: none yet. The same command goes on where it stopped, with more time where its --budget is larger;
+    Ctrl-C ends it with what it has found by then.
     """
     time, how = seconds(budget), means(workers, threads, device, precision)
     ladder, rung = one_rung_at(place, facts_of_data(data))
@@ -172,6 +173,9 @@ def search(
         write_json(search_document(result))
     else:
         typer.echo(f"\nreport: {html}\n        {markdown}")
+    if result.stopped:
+        _say_stopped()
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(DONE if result.found.keeps else UNDECIDED)
 
 
@@ -182,7 +186,11 @@ def _stopping_tidily() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)
+        _say_stopped()
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _say_stopped() -> None:
+    typer.echo("\nstopped. Finished epochs are kept; the same command goes on behind them.", err=True)

@@ -27,6 +27,7 @@ def search_document(result: SearchResult) -> Document:
         "folder": str(result.folder),
         "held_out_images": result.images,
         "needed": _margin_document(found.margin, result.enough_seeds),
+        "stopped": result.stopped,
         "keeps": found.keeps,
         "text": result.verdict,
         "found": _found_document(result),

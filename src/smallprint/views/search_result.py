@@ -61,6 +61,7 @@ class SearchResult:
     floor: float  # amounts that were looked at
     ceiling: float
     found: Found
+    stopped: bool  # by Ctrl-C, before its end
     enough_seeds: int  # fewer say too little about a network to call it found
     images: int  # held out of the training images
     command: str  # that was given
@@ -128,7 +129,8 @@ class SearchResult:
     @property
     def next_steps(self) -> tuple[Step, ...]:
         """What a person can do now."""
-        go_on = Step("to go on, give the same command with a larger --budget; it counts the time of all parts")
+        longer = "" if self.stopped else " with a larger --budget; it counts the time of all parts"
+        go_on = Step(f"to go on, give the same command{longer}")
         rung = self.rung
         if rung is None:
             return (go_on,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from time import monotonic
 
@@ -13,7 +13,7 @@ from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, Ru
 from smallprint.search import CandidateDrawn, MarginLearnt, SearchEnded, SearchEvent, SearchStarted
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.margin import Margin
-from smallprint.searching.race import ENOUGH_SEEDS, Found, Judged
+from smallprint.searching.race import ENOUGH_SEEDS, Judged
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.views import search_terminal, terminal
 from smallprint.views.front import FrontPicture, front_picture
@@ -47,27 +47,35 @@ class SearchWatch:
         self._lines: CandidateLines
         self._picture: FrontPicture
 
-    def show(self, events: Iterable[SearchEvent]) -> SearchResult:
-        """Write what happens; return what the search has come to.
+    def show(self, events: Generator[SearchEvent, None, None]) -> SearchResult:
+        """Write what happens; return what the search has come to, also by Ctrl-C.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C before the search has begun.
             SearchError: as the search does.
         """
         with LiveBar(self.console, f"{self.ladder.name}:{self.rung.name}") as bar:
             self._line(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
-            for event in events:
-                if isinstance(event, SearchEnded):
-                    break
-                self._note(event)
-                self._tell(event)
-                above = self._screen() if self.console.is_terminal else None
-                bar.show(search_terminal.counts_text(list(self._candidates.values())), self._clock, above)
-            else:
-                raise AssertionError("a search that ends says so")
-        result = self._result(event.found)
+            try:
+                ended = self._watched(events, bar)
+            except KeyboardInterrupt as stop:  # the search has not seen it, unless that is what it ended with
+                ended = events.throw(stop)
+        assert isinstance(ended, SearchEnded), "a search that ends says so"
+        result = self._result(ended)
         self.console.print("", search_terminal.result_text(result), sep="\n", soft_wrap=True)
         return result
+
+    def _watched(self, events: Iterable[SearchEvent], bar: LiveBar) -> SearchEvent | None:
+        """Write what happens until the search ends; its last event."""
+        for event in events:
+            if isinstance(event, SearchEnded):
+                return event
+            self._note(event)
+            self._tell(event)
+            above = self._screen() if self.console.is_terminal else None
+            bar.show(search_terminal.counts_text(list(self._candidates.values())), self._clock, above)
+        return None
 
     def _note(self, event: SearchEvent) -> None:
         """Keep track of candidates, trainings and the front."""
@@ -171,12 +179,12 @@ class SearchWatch:
         screen.no_wrap, screen.overflow = True, "ellipsis"
         return screen
 
-    def _result(self, found: Found) -> SearchResult:
+    def _result(self, ended: SearchEnded) -> SearchResult:
         began = self._began
         return SearchResult(
-            ladder=self.ladder, start=self.rung, goal=began.goal, floor=began.floor, ceiling=began.ceiling, found=found,
-            enough_seeds=ENOUGH_SEEDS, images=self._images, command=self._command, seed=self._seed,
-            spent=self._clock.spent, folder=began.folder,
+            ladder=self.ladder, start=self.rung, goal=began.goal, floor=began.floor, ceiling=began.ceiling,
+            found=ended.found, stopped=ended.stopped, enough_seeds=ENOUGH_SEEDS, images=self._images,
+            command=self._command, seed=self._seed, spent=self._clock.spent, folder=began.folder,
         )  # fmt: skip
 
     def _whose(self, job: Job) -> str:
