@@ -9,7 +9,7 @@ from statistics import median
 from smallprint.searching.candidate import Candidate, Level, Shown
 
 REDUCTION = 3  # one in so many goes on
-_AHEAD = 2  # that may be ahead of one while there are few: who is first then says little
+_AHEAD = 2  # better ones that it takes to drop one, however few there are: who is first then says little
 _SLOPE, _SLOPE_WEIGHT = 0.75, 30  # error falls with the amount to this power; as if seen in so many candidates
 _LEAST_SLOPE, _MOST_SLOPE = 0.3, 1.5
 _LENGTH, _LENGTH_WEIGHT = 0.5, 3  # error falls with the epochs to this power; as if seen in so many candidates

@@ -178,6 +178,7 @@ def _download_archive(facts: DatasetFacts, origin: Origin, archive: Archive) -> 
     """Fetch an archive and keep the files of every data set that is in it; the archive itself is not kept."""
 
     def keep(fetched: Path) -> None:
+        """Take the files out of what came, if it is the archive that was asked for."""
         with fetched.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != archive.sha256:
                 raise DataError("sent something else (wrong SHA-256)")

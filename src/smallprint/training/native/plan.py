@@ -207,6 +207,7 @@ class _Planner:
         self.entries: list[Entry] = []
 
     def plan(self) -> Plan:
+        """The stages of all steps, the last of which stores what the network says."""
         for index, step in enumerate(self.trace.steps):
             self._step(index, step)
         self._flatten()
