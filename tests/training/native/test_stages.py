@@ -16,6 +16,7 @@ def _writers(text: str, shape: Shape = (1, 12, 12)) -> list[StageWriter]:
     planned = plan(trace(Network.parse(text), shape))
     layout = Layout(
         tensors=tuple(1000 * index for index in range(len(planned.shapes) + 1)),
+        gradients=tuple(1000 * index for index in range(len(planned.shapes))),
         rows={norm.weight: 0 for norm in planned.norms},
         sums={norm.weight: 0 for norm in planned.norms},
         records={

@@ -9,7 +9,7 @@ from math import prod
 from smallprint.spec.trace import Shape
 from smallprint.training.native.kernels import Lines, block, place
 from smallprint.training.native.plan import Add, Dropout, Norm, Pass, Pointwise, Pool
-from smallprint.training.native.pointwise import apply, coefficients, factors, undo, values_of
+from smallprint.training.native.pointwise import apply, coefficients, derivative, factors, smooth, undo, values_of
 
 _SCALES = {"scale": "SCALE", "shift": "SHIFT"}
 
@@ -102,14 +102,22 @@ def forward(
     target: Held,
     rows: Rows,
     record: Record | None = None,
+    derivatives: Held | None = None,
 ) -> Lines:
-    """C of one pass from the vectors at `source` to some rows of `target`; with a `record`, in training, it is kept."""
+    """C of one pass from the vectors at `source` to some rows of `target`; with a `record`, in training, it is kept.
+
+    At `derivatives`, where given, those of the pass's smooth activation are left, which has no pooling then.
+    """
     values = values_of(len(part.operations))
     head = factors(part.operations)
     scales = coefficients(part.operations, norms, _SCALES)
     value = [f"const V v0 = {source}[at];", *apply(part.operations, tensors, values)]
     if part.pool is None:
         body = [*value, f"{target.at(part.input_shape, 'r', 'c')} = {values[-1]};"]
+        if derivatives:
+            index = next(filter(lambda each: smooth(part.operations[each]), range(len(part.operations))))
+            known = derivative(part.operations[index], values[index], values[index + 1])
+            body.append(f"{derivatives.at(part.input_shape, 'r', 'c')} = {known};")
         return block("", [*head, *each(part.input_shape, rows, scales, body)])
     pool = part.pool
     result = f"{target.at(pool.output_shape, 'tr', 'tc')} = result"
@@ -278,13 +286,30 @@ def left(part: Pass) -> int:
     return norms[0] + 1
 
 
+def smooth_behind_norm(part: Pass) -> bool:
+    """Whether a pass has a batch norm, one smooth activation behind it, and no pooling.
+
+    Its derivatives may be worked out together with its values then, for `norm_gradients`.
+    """
+    norms = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
+    places = [index for index, o in enumerate(part.operations) if smooth(o)]
+    return part.pool is None and len(norms) == len(places) == 1 and norms[0] < places[0]
+
+
 def norm_gradients(
-    part: Pass, tensors: Sequence[int], norms: Mapping[int, int], source: str, d: str, rows: Rows
+    part: Pass,
+    tensors: Sequence[int],
+    norms: Mapping[int, int],
+    source: str,
+    d: str,
+    rows: Rows,
+    derivatives: Held | None = None,
 ) -> tuple[Lines, Lines, Lines]:
     """C that sums up the gradients of the batch norm among a pass's operations; all empty if there is none.
 
     It begins, takes some rows of what the pass reads into account, and ends. `levels` and `slopes` are scratch memory,
-    a vector per channel each. What it has worked out on its way to the norm it leaves in `d` (see `left`).
+    a vector per channel each; at `derivatives` there are those that `forward` left. What it has worked out on its way
+    to the norm it leaves in `d` (see `left`).
     """
     found = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
     if not found:
@@ -294,7 +319,8 @@ def norm_gradients(
     values, split, channels = values_of(len(part.operations)), found[0] + 1, norm.channels
     name, before = norm.weight, values[found[0]]
     scales = coefficients([norm], norms, {**_SCALES, "mean": "MEAN", "inverse": "INVERSE"})
-    body = undo(part.operations[split:], values[split:], "dz")
+    known = derivatives.at(part.input_shape, "r", "c") if derivatives else None
+    body = undo(part.operations[split:], values[split:], "dz", known)
     if left(part) < len(part.operations):
         body.append(f"{d}[at] = dz;")
     body.append(f"level += dz; slope += dz * (({before} - mean{name}) * inverse{name});")
@@ -319,20 +345,20 @@ def backward(
     d: str,
     target: Held,
     rows: Rows,
-    wanted: frozenset[int],
+    wanted: Mapping[int, int],
     record: Record | None = None,
 ) -> Lines:
     """C that takes the gradient `d` of a pass back to some rows of what it read, at `target`; see `undo_each`.
 
-    What `norm_gradients` has gone through is not gone through again. What an Add reads gets its share, if it is among
-    the `wanted` tensors.
+    What `norm_gradients` has gone through is not gone through again. What an Add reads gets its share at the
+    offset in `wanted`, if it is there.
     """
     values = values_of(len(part.operations))
     body: Lines = []
     for index in reversed(range(left(part))):
         operation = part.operations[index]
         if isinstance(operation, Add) and operation.tensor in wanted:
-            body.append(f"g->gradients[{tensors[operation.tensor]} + at] = dz;")
+            body.append(f"g->gradients[{wanted[operation.tensor]} + at] = dz;")
         body += undo([operation], values[index : index + 2], "dz")
     body.append(f"{target.at(part.input_shape, 'r', 'c')} = dz;")
     names = {**_SCALES, "slope": "SLOPE", "level": "LEVEL"}

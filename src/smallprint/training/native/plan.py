@@ -112,6 +112,10 @@ class Convolution:
     bias: int | None  # offset in the parameters
     first: bool  # whether no later stage has these weights: its gradient is written, not added to
 
+    def reads_all(self, rows: int) -> bool:
+        """Whether it reads every one of so many rows; a stride may leave out the last of them."""
+        return (rows + 2 * self.pad - self.kernel) % self.stride <= self.pad
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
@@ -144,6 +148,11 @@ class Stage:
         """Whether every value that a pass reads has one place to take its gradient from, known without a search."""
         pool = self.passes[number].pool
         return pool is None or (pool.plain and (pool.kind == "avgpool" or (number == 0 and self.recorded)))
+
+    @property
+    def added(self) -> frozenset[int]:
+        """Earlier stored tensors that skips add."""
+        return frozenset(o.tensor for part in self.passes for o in part.operations if isinstance(o, Add))
 
     @property
     def staged_shape(self) -> Shape:

@@ -16,12 +16,14 @@ _FORWARD: Mapping[str, str] = {
     "gelu": "{v} * normal_distribution({v})",
     "tanh": "hyperbolic_tangent({v})",
 }
-_BACKWARD: Mapping[str, str] = {  # {v} went in, {y} came out
+_BACKWARD: Mapping[str, str] = {  # {v} went in
     "relu": "where(~({v} <= 0.0f), {d})",
     "leakyrelu": "choose({v} > 0.0f, {d}, {d} * {slope}f)",
-    "silu": "{d} * sigmoid({v}) * (1.0f + {v} * (1.0f - sigmoid({v})))",
-    "gelu": "{d} * (normal_distribution({v}) + {v} * normal_density({v}))",
-    "tanh": "{d} * (1.0f - {y} * {y})",
+}
+_DERIVATIVES: Mapping[str, str] = {  # {y} came out; whoever has worked out that has most of this
+    "silu": "{y} + sigmoid({v}) * (1.0f - {y})",
+    "gelu": "normal_distribution({v}) + {v} * normal_density({v})",
+    "tanh": "1.0f - {y} * {y}",
 }
 
 
@@ -47,16 +49,30 @@ def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequen
     return lines
 
 
-def undo(operations: Sequence[Pointwise], names: Sequence[str], gradient: str) -> Lines:
+def smooth(operation: Pointwise) -> bool:
+    """Whether an operation's derivative takes an exponential."""
+    return isinstance(operation, Activation) and operation.kind in _DERIVATIVES
+
+
+def derivative(operation: Pointwise, v: str, y: str) -> str:
+    """C of a smooth activation's derivative at `v`, of which it has made `y`."""
+    assert isinstance(operation, Activation)
+    return _DERIVATIVES[operation.kind].format(v=v, y=y)
+
+
+def undo(operations: Sequence[Pointwise], names: Sequence[str], gradient: str, known: str | None = None) -> Lines:
     """C that takes the gradient in the variable `gradient` back through operations whose values are in `names`.
 
-    What an Add reads gets its share elsewhere (`backward`).
+    `known` is C of the derivative of the smooth one among them, where it has been worked out before. What an Add reads
+    gets its share elsewhere (`backward`).
     """
     lines: Lines = []
     for operation, v, y in reversed(list(zip(operations, names, names[1:], strict=False))):
         match operation:
+            case Activation() if smooth(operation):
+                lines.append(f"{gradient} *= {known or derivative(operation, v, y)};")
             case Activation(kind=kind, slope=slope):
-                lines.append(f"{gradient} = {_BACKWARD[kind].format(v=v, y=y, d=gradient, slope=float(slope))};")
+                lines.append(f"{gradient} = {_BACKWARD[kind].format(v=v, d=gradient, slope=float(slope))};")
             case Norm(weight=weight):
                 lines.append(f"{gradient} = {gradient} * scale{weight} + {v} * slope{weight} + level{weight};")
             case Dropout():

@@ -182,7 +182,7 @@ static struct group *open_group(struct engine *e, int thread, int index, int slo
 {
   struct group *g = e->group + slot;
   g->tensors = e->tensors + (size_t)slot * network.stored;
-  g->gradients = e->gradients + (size_t)slot * network.stored;
+  g->gradients = e->gradients + (size_t)slot * network.returned;
   g->masks = e->masks + (size_t)slot * network.masks;
   g->partial = e->partials + (size_t)slot * network.parameters;
   g->sums = e->sums + (size_t)slot * network.sums;
@@ -280,7 +280,7 @@ struct engine *engine_open(int batch, int threads, const double *mean, const dou
   const size_t groups = ((size_t)batch + LANES - 1) / LANES, slots = groups > (size_t)threads ? groups : (size_t)threads;
   const int whole =
       (e->tensors = zeroed(slots * network.stored * sizeof(V))) &&
-      (e->gradients = zeroed(slots * network.stored * sizeof(V))) &&
+      (e->gradients = zeroed(slots * network.returned * sizeof(V))) &&
       (e->scratch = zeroed((size_t)threads * network.scratch * sizeof(V))) &&
       (e->masks = zeroed(slots * network.masks * sizeof(uint16_t))) &&
       (e->partials = zeroed(slots * network.parameters * sizeof(float))) &&

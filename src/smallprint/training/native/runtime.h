@@ -38,7 +38,8 @@ struct norm {
 struct network {
   int parameters, running, outputs, stages, norms, logits;  // logits: where the last stage stores them
   int channels, height, width;  // of an input image
-  int stored, masks, packed, scratch, sums, rows;  // sizes: vectors, words, floats, vectors, floats, floats
+  int stored, returned, scratch;  // sizes in vectors: tensors, their gradients
+  int masks, packed, sums, rows;  // in words, and in floats
   const struct norm *norm;              // all of them
   const int *norm_before, *norm_on;  // per stage: norm of what it reads, of what it stores; or -1
   void (*const *forward)(struct group *);

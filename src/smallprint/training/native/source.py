@@ -18,8 +18,10 @@ def write_source(plan: Plan, registers: int) -> str:
     """The C of a network, for a processor with that many vector registers."""
     tensors = (0, *accumulate(map(prod, plan.shapes)))
     records, stored, masks = _records(plan, tensors[-1])
+    gradients, returned = _gradients(plan)
     layout = Layout(
         tensors=tensors,
+        gradients=gradients,
         records=records,
         rows=_offsets(plan.norms, _ROWS),
         sums=_offsets(plan.norms, 2),
@@ -48,6 +50,7 @@ def write_source(plan: Plan, registers: int) -> str:
             layout,
             {
                 "stored": stored,
+                "returned": returned,
                 "masks": masks,
                 "packed": packed,
                 "scratch": max(prod(plan.input_shape) + 1, *(writer.scratch for writer in writers)),
@@ -73,6 +76,30 @@ def _records(plan: Plan, stored: int) -> tuple[dict[int, Record], int, int]:
             stored += records[index].vectors
             masks += records[index].words
     return records, stored, masks
+
+
+def _gradients(plan: Plan) -> tuple[tuple[int, ...], int]:
+    """Where each stored tensor's gradient stands, and where the last of them ends.
+
+    Memory whose gradient has been read is taken again, so that most of it stays in the cache.
+    """
+    sizes = tuple(map(prod, plan.shapes))
+    begun = list(range(len(sizes)))  # the stage that first writes it on the way back: its reader, or one that adds it
+    for index, stage in enumerate(plan.stages):
+        for added in stage.added:
+            begun[added] = max(begun[added], index)
+    places: dict[int, int] = {}
+    for tensor in reversed(range(len(sizes))):  # until stage tensor - 1 has read it
+        living = [other for other in places if begun[tensor] >= other - 1 and begun[other] >= tensor - 1]
+        place = 0
+        for start, end in sorted((places[other], places[other] + sizes[other]) for other in living):
+            if place + sizes[tensor] <= start:
+                break
+            place = max(place, end)
+        places[tensor] = place
+    return tuple(places[tensor] for tensor in range(len(sizes))), max(
+        place + sizes[tensor] for tensor, place in places.items()
+    )
 
 
 def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:

@@ -37,6 +37,7 @@ class Layout:
     """Where everything stands that stages share."""
 
     tensors: tuple[int, ...]  # offset of each stored tensor, in vectors; then the end
+    gradients: tuple[int, ...]  # of its gradient, likewise; memory that is free again is taken again
     rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
     sums: Mapping[int, int]  # and in group.sums
     records: Mapping[int, Record]  # of the stages that keep one
@@ -53,8 +54,8 @@ class StageWriter:
         self.packed = 0  # floats of packed weights
         self.packing: Lines = []
         self.functions: Lines = []
-        adds = {o.tensor for s in plan.stages for part in s.passes for o in part.operations if isinstance(o, Add)}
-        self.wanted = frozenset(adds - {0})  # tensors that a skip gives a gradient to
+        added = frozenset[int]().union(*(other.added for other in plan.stages)) - {0}
+        self.wanted = {tensor: layout.gradients[tensor] for tensor in added}  # what a skip gives a gradient to
         self.needs_gradient = stage.source > 0
         self.kernel = stage.kernel
         self.reader = plan.stages[index + 1] if self.kernel is not None else None
@@ -133,11 +134,12 @@ class StageWriter:
         ]
 
     def _staging(
-        self, band: Band, parts: Sequence[Pass], record: Record | None = None
+        self, band: Band, parts: Sequence[Pass], record: Record | None = None, derivatives: Held | None = None
     ) -> tuple[Lines, Lines, list[str]]:
         """C that declares the memory of what passes make; that does the passes, for the rows that a band wants.
 
-        And the names of what each of them reads, then of what the kernel reads.
+        And the names of what each of them reads, then of what the kernel reads. A `record` is kept of the first pass,
+        `derivatives` of the last.
         """
         lines: Lines = []
         declared: Lines = []
@@ -147,8 +149,10 @@ class StageWriter:
             room, target = self._held(f"p{number}", part.output_shape, band.staged if last else None)
             declared.append(room)
             rows = Rows(first="staged", last="wanted") if last else Rows.all(part.output_shape)
-            note = None if number else record
-            lines += passes.forward(part, self.layout.tensors, self.layout.rows, reads[-1], target, rows, note)
+            lines += passes.forward(
+                part, self.layout.tensors, self.layout.rows, reads[-1], target, rows,
+                record=None if number else record, derivatives=derivatives if last else None,
+            )  # fmt: skip
             reads.append(target.name)
         return declared, lines, reads
 
@@ -249,7 +253,7 @@ class StageWriter:
             at = f"g->sums + {self.layout.sums[norm.weight]}"
             lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, {at});")
         if self.kernel is None:
-            gradient = f"g->gradients + {self.layout.tensors[self.index + 1]}"
+            gradient = f"g->gradients + {self.layout.gradients[self.index + 1]}"
             lines.append(f"if (g->training) cross_entropy(g, y, {gradient}, {self.plan.outputs});")
         return lines
 
@@ -276,8 +280,9 @@ class StageWriter:
         record, passed = self.layout.records.get(self.index), self.stage.passes
         source = record.values if record else self.layout.tensors[self.stage.source]
         self.passed = (record.won, *passed[1:]) if record else passed
-        declared, staging, reads = self._staging(self.behind, self.passed)
-        declared = [f"const V *restrict x = g->tensors + {source};", *declared]
+        noted, derivatives = self._derivatives()
+        declared, staging, reads = self._staging(self.behind, self.passed, derivatives=derivatives)
+        declared = [f"const V *restrict x = g->tensors + {source};", *noted, *declared]
         begin, body = self._incoming()
         body += staging
         end: Lines = []
@@ -285,9 +290,18 @@ class StageWriter:
             parts = self._weights_back(conv, reads[-1])
             begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
         if self.needs_gradient:
-            parts = self._source_back(conv, reads)
+            parts = self._source_back(conv, reads, derivatives)
             begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
         return [*declared, *begin, *self._bands(self.behind, body), *end]
+
+    def _derivatives(self) -> tuple[Lines, Held | None]:
+        """C that declares the memory of what the way back to the first pass's norm needs; nothing if it needs none."""
+        if not (self.needs_gradient and len(self.passed) == 1 and passes.smooth_behind_norm(self.passed[0])):
+            return [], None
+        if not (isinstance(self.kernel, Convolution) and self.kernel.reads_all(self.stage.staged_shape[1])):
+            return [], None
+        room, held = self._held("derivatives", self.stage.staged_shape, self.behind.staged)
+        return [room], held
 
     def _weights_back(self, conv: Convolution, read: str) -> tuple[Lines, Lines, Lines]:
         """C before, in and after the bands: the gradient of the kernel's weights."""
@@ -311,10 +325,12 @@ class StageWriter:
             end.append(f"{sum_up}(g->valid, biases, {channels}, g->partial + {conv.bias});")
         return begin, body, end
 
-    def _source_back(self, conv: Convolution | None, reads: list[str]) -> tuple[Lines, Lines, Lines]:
+    def _source_back(
+        self, conv: Convolution | None, reads: list[str], derivatives: Held | None
+    ) -> tuple[Lines, Lines, Lines]:
         """C before, in and after the bands: the gradient of what the stage reads."""
         passed, plain = self.passed, all(map(self.stage.plain, range(len(self.passed))))
-        begin = [f"V *restrict to = g->gradients + {self.layout.tensors[self.stage.source]};"]
+        begin = [f"V *restrict to = g->gradients + {self.layout.gradients[self.stage.source]};"]
         direct = plain and len(passed) <= 1
         if not direct:
             begin.append(self._room("s", prod(self.stage.staged_shape)))
@@ -332,7 +348,7 @@ class StageWriter:
         if direct and passed[0].pool:
             ready = ready.times(passed[0].pool.height)
         opened, summed, closed = passes.norm_gradients(
-            passed[0], self.layout.tensors, self.layout.rows, "x", "to", ready
+            passed[0], self.layout.tensors, self.layout.rows, "x", "to", ready, derivatives
         )
         channels = self.stage.input_shape[0] if summed else 0
         begin += [self._room(name, channels) for name in ("levels", "slopes") if summed]
@@ -364,7 +380,7 @@ class StageWriter:
     def _incoming(self) -> tuple[Lines, Lines]:
         """C before and in the bands: the gradient `d` of what the kernel stored."""
         at = self.layout.tensors[self.index + 1]
-        given = f"g->gradients + {at}"
+        given = f"g->gradients + {self.layout.gradients[self.index + 1]}"
         if self.reader is None or not self.reader.passes:
             return [f"const V *restrict d = {given};"], []
         room, d = self._held("d", self.stage.output_shape, self.behind.stored)
