@@ -300,20 +300,28 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
     (outputs, inputs), (first_tap, tap_count) = size, taps
     width, target_width = geometry.source[2], geometry.target[2]
     names = [(o, i, k) for o in range(outputs) for i in range(inputs) for k in range(first_tap, first_tap + tap_count)]
+    ways = -(-_LATENCY // len(names))  # sums of each weight, of every other column: few sums alone would wait
     loops: Lines = []
     for reads, columns in groupby(range(target_width), key=lambda column: _reads(geometry, column, taps)):
         run = list(columns)
         if not reads:
             continue
-        body = [f"const V d{o} = dr[{o * target_width}];" for o in range(outputs)]
-        for i in range(inputs):
-            for k in reads:
-                body.append(f"const V x{i}_{k} = xr[{i * width + k - conv.pad}];")
-                body += [f"a{o}_{i}_{k} += d{o} * x{i}_{k};" for o in range(outputs)]
-        loops += block(
-            f"for (int c = {run[0]}; c < {run[-1] + 1}; c++)",
-            [f"const V *restrict xr = xs + c * {conv.stride}, *restrict dr = ds + c;", *body],
-        )
+
+        def column(way: int, reads: tuple[int, ...] = reads) -> Lines:
+            """C for the column `c` + way."""
+            body = [f"const V d{o} = dr[{o * target_width + way}];" for o in range(outputs)]
+            for i in range(inputs):
+                for k in reads:
+                    body.append(f"const V x{i}_{k} = xr[{i * width + k - conv.pad + way * conv.stride}];")
+                    body += [f"a{o}_{i}_{k}_{way} += d{o} * x{i}_{k};" for o in range(outputs)]
+            return body
+
+        whole = len(run) // ways * ways
+        pointers = f"const V *restrict xr = xs + c * {conv.stride}, *restrict dr = ds + c;"
+        for first, last, step in ((run[0], run[0] + whole, ways), (run[0] + whole, run[-1] + 1, 1)):
+            if first < last:
+                body = [line for way in range(step) for line in block("", column(way))]
+                loops += block(f"for (int c = {first}; c < {last}; c += {step})", [pointers, *body])
     source_row = place(f"r * {conv.stride} + ky - {conv.pad}", geometry.source_rows)
     target_row = place("r", geometry.target_rows)
     row_loop = block(
@@ -325,12 +333,15 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
         ],
     )
     sums = [(f"a{o}_{i}_{k}", f"at[{(o * geometry.inputs + i) * conv.kernel**2 + k}]") for o, i, k in names]
+    more = [f"{total}_{way}" for total, _ in sums for way in range(1, ways)]
     to = f"((group * {geometry.outputs} + o) * {geometry.inputs} + i) * {conv.kernel**2} + ky * {conv.kernel}"
     return [
         f"const int xg = group * {geometry.inputs} + i, dg = group * {geometry.outputs} + o;",
         f"{'float' if sign else 'V'} *restrict at = out + {to};",
-        *(f"V {total} = {'{0}' if sign else slot};" for total, slot in sums),
+        *(f"V {total}_0 = {'{0}' if sign else slot};" for total, slot in sums),
+        *(f"V {total} = {{0}};" for total in more),
         *row_loop,
+        *(f"const V {total} = {' + '.join(f'{total}_{way}' for way in range(ways))};" for total, _ in sums),
         *(f"{slot} {sign} sum(valid, {total});" if sign else f"{slot} = {total};" for total, slot in sums),
     ]
 
