@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smallprint.spec.ladder_file import read_ladder, shipped
 from smallprint.spec.network import Network
@@ -162,3 +163,12 @@ def test_a_pooling_is_plain_where_every_place_is_in_one_window() -> None:
         assert not pool.plain
     assert not _pool("avgpool", 2, 2, 8, pad=1).plain
     assert not _pool("maxpool", 8, 8, 8).plain  # too large to be written out place by place
+
+
+@given(kernel=st.integers(1, 5), stride=st.integers(1, 4), pad=st.integers(0, 2), rows=st.integers(5, 20))
+def test_a_convolution_reads_all_rows_if_its_last_window_ends_behind_them(
+    kernel: int, stride: int, pad: int, rows: int
+) -> None:
+    convolution = Convolution(kernel=kernel, stride=stride, pad=pad, groups=1, weight=0, bias=None, first=True)
+    windows = range(-pad, rows + pad - kernel + 1, stride)
+    assert convolution.reads_all(rows) == (windows[-1] + kernel >= rows)

@@ -118,3 +118,14 @@ def test_a_large_map_is_taken_some_rows_at_a_time() -> None:
         assert "V *restrict p0 = g->scratch + 0;" in _body(second, function)
     assert second.scratch < 26 * 26 * 8 + 24 * 24 * 16
     assert re.search(r"\(unsigned\)\(r \* 1 \+ ky - 0\) % \d+", "\n".join(second.functions))
+
+
+def test_the_derivative_of_a_smooth_activation_is_kept_for_the_norm_before_it() -> None:
+    for activation, kept in (("silu", True), ("gelu", True), ("tanh", True), ("relu", False)):
+        _, second, _ = _writers(f"conv3-4 batchnorm {activation} conv3-5 gap")
+        assert ("derivatives[" in _body(second, "backward")) == kept, activation
+
+
+def test_no_derivative_is_kept_of_rows_that_a_stride_leaves_out() -> None:
+    _, second, _ = _writers("conv3-4 batchnorm silu conv3-5,stride=2 gap")  # 10 rows, of which it reads 9
+    assert "derivatives[" not in _body(second, "backward")

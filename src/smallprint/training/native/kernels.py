@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, product
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native.plan import Convolution
@@ -301,27 +301,6 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
     width, target_width = geometry.source[2], geometry.target[2]
     names = [(o, i, k) for o in range(outputs) for i in range(inputs) for k in range(first_tap, first_tap + tap_count)]
     ways = -(-_LATENCY // len(names))  # sums of each weight, of every other column: few sums alone would wait
-    loops: Lines = []
-    for reads, columns in groupby(range(target_width), key=lambda column: _reads(geometry, column, taps)):
-        run = list(columns)
-        if not reads:
-            continue
-
-        def column(way: int, reads: tuple[int, ...] = reads) -> Lines:
-            """C for the column `c` + way."""
-            body = [f"const V d{o} = dr[{o * target_width + way}];" for o in range(outputs)]
-            for i in range(inputs):
-                for k in reads:
-                    body.append(f"const V x{i}_{k} = xr[{i * width + k - conv.pad + way * conv.stride}];")
-                    body += [f"a{o}_{i}_{k}_{way} += d{o} * x{i}_{k};" for o in range(outputs)]
-            return body
-
-        whole = len(run) // ways * ways
-        pointers = f"const V *restrict xr = xs + c * {conv.stride}, *restrict dr = ds + c;"
-        for first, last, step in ((run[0], run[0] + whole, ways), (run[0] + whole, run[-1] + 1, 1)):
-            if first < last:
-                body = [line for way in range(step) for line in block("", column(way))]
-                loops += block(f"for (int c = {first}; c < {last}; c += {step})", [pointers, *body])
     source_row = place(f"r * {conv.stride} + ky - {conv.pad}", geometry.source_rows)
     target_row = place("r", geometry.target_rows)
     row_loop = block(
@@ -329,7 +308,7 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
         [
             f"const V *restrict xs = x + ({source_row} * {geometry.source[0]} + xg) * {width};",
             f"const V *restrict ds = d + ({target_row} * {geometry.target[0]} + dg) * {target_width};",
-            *loops,
+            *_gradient_columns(geometry, size, taps, ways),
         ],
     )
     sums = [(f"a{o}_{i}_{k}", f"at[{(o * geometry.inputs + i) * conv.kernel**2 + k}]") for o, i, k in names]
@@ -344,6 +323,26 @@ def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, i
         *(f"const V {total} = {' + '.join(f'{total}_{way}' for way in range(ways))};" for total, _ in sums),
         *(f"{slot} {sign} sum(valid, {total});" if sign else f"{slot} = {total};" for total, slot in sums),
     ]
+
+
+def _gradient_columns(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], ways: int) -> Lines:
+    """C loops over a row's columns, so many at a time that read the same taps; each adds to sums of its own."""
+    outputs, inputs = size
+    stride, width, target_width = geometry.convolution.stride, geometry.source[2], geometry.target[2]
+    lines: Lines = []
+    for reads, columns in groupby(range(target_width), key=lambda column: _reads(geometry, column, taps)):
+        run = list(columns) if reads else []
+        whole = len(run) // ways * ways
+        for part, step in ((run[:whole], ways), (run[whole:], 1)):
+            body = [f"const V *restrict xr = xs + c * {stride}, *restrict dr = ds + c;"]
+            for way in range(step):
+                body += [f"const V d{o}_{way} = dr[{o * target_width + way}];" for o in range(outputs)]
+                for i, k in product(range(inputs), reads):
+                    read = i * width + k - geometry.convolution.pad + way * stride
+                    body.append(f"const V x{i}_{k}_{way} = xr[{read}];")
+                    body += [f"a{o}_{i}_{k}_{way} += d{o}_{way} * x{i}_{k}_{way};" for o in range(outputs)]
+            lines += block(f"for (int c = {part[0]}; c < {part[-1] + 1}; c += {step})", body) if part else []
+    return lines
 
 
 def _reads(geometry: Geometry, column: int, taps: tuple[int, int]) -> tuple[int, ...]:
