@@ -60,7 +60,7 @@ def _library() -> ctypes.CDLL:
             lines += scatter(part, [], {}, "x", "d", "between")
             given = "between"
         every = Rows.all(pool.input_shape)
-        lines += [*backward(part, [], {}, "x", given, Held(name="dx"), every, frozenset(), record), "(void)between; }"]
+        lines += [*backward(part, [], {}, "x", given, Held(name="dx"), every, {}, record), "(void)between; }"]
     return compiled("\n".join(lines))
 
 
