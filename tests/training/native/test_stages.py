@@ -24,6 +24,7 @@ def _writers(text: str, shape: Shape = (1, 12, 12)) -> list[StageWriter]:
             for index, stage in enumerate(planned.stages)
             if stage.recorded
         },
+        kept={index: 9500 for index, stage in enumerate(planned.stages) if stage.kept},
         registers=24,
     )
     return [StageWriter(planned, layout, index, 0) for index in range(len(planned.stages))]
@@ -129,3 +130,12 @@ def test_the_derivative_of_a_smooth_activation_is_kept_for_the_norm_before_it() 
 def test_no_derivative_is_kept_of_rows_that_a_stride_leaves_out() -> None:
     _, second, _ = _writers("conv3-4 batchnorm silu conv3-5,stride=2 gap")  # 10 rows, of which it reads 9
     assert "derivatives[" not in _body(second, "backward")
+
+
+def test_means_of_windows_are_kept_for_the_way_back_and_not_made_again() -> None:
+    _, second, _ = _writers("conv3-4 batchnorm silu avgpool2 conv3-5 gap")
+    assert "p0 = g->tensors + 9500" in _body(second, "forward")
+    assert "p0 = g->tensors + 9500" in _body(second, "backward")
+    made = "result +="
+    assert made in _body(second, "forward")
+    assert made not in _body(second, "backward")

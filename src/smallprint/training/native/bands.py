@@ -25,7 +25,7 @@ def ahead(stage: Stage) -> Band:
     """On the way forward."""
     height = stage.output_shape[1]
     whole = Band(rows=height, staged=None, stored=None, parts=False)
-    if not (isinstance(stage.kernel, Convolution) and len(stage.passes) == 1):
+    if stage.kept or not (isinstance(stage.kernel, Convolution) and len(stage.passes) == 1):
         return whole
     for rows in range(height, 0, -1):
         staged = _rows_read(stage.kernel, rows)
@@ -50,7 +50,7 @@ def behind(stage: Stage, reader: Stage | None) -> Band:
     if not parts or len(stage.passes) > 1 or not all(map(stage.plain, range(len(stage.passes)))):
         return whole
     # What a tensor holds as it is needs no work and no room.
-    staged_row = _row(stage.staged_shape) if stage.passes else 0
+    staged_row = _row(stage.staged_shape) if stage.passes and not stage.kept else 0
     stored_row = _row(stage.output_shape) if reader and reader.passes else 0
     if stage.staged_shape[1] * staged_row + height * stored_row <= _CACHE:
         return whole

@@ -144,6 +144,12 @@ class Stage:
             return False
         return not any(isinstance(operation, Add) for operation in first.operations)
 
+    @property
+    def kept(self) -> bool:
+        """Whether forward keeps what the kernel reads: means of windows, each of which backward would make of many."""
+        pool = self.passes[0].pool if len(self.passes) == 1 else None
+        return isinstance(self.kernel, Convolution) and pool is not None and pool.kind == "avgpool" and pool.plain
+
     def plain(self, number: int) -> bool:
         """Whether every value that a pass reads has one place to take its gradient from, known without a search."""
         pool = self.passes[number].pool

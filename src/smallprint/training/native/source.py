@@ -18,11 +18,13 @@ def write_source(plan: Plan, registers: int) -> str:
     """The C of a network, for a processor with that many vector registers."""
     tensors = (0, *accumulate(map(prod, plan.shapes)))
     records, stored, masks = _records(plan, tensors[-1])
+    kept, stored = _kept(plan, stored)
     gradients, returned = _gradients(plan)
     layout = Layout(
         tensors=tensors,
         gradients=gradients,
         records=records,
+        kept=kept,
         rows=_offsets(plan.norms, _ROWS),
         sums=_offsets(plan.norms, 2),
         registers=registers * 3 // 4,  # the compiler needs the rest
@@ -76,6 +78,16 @@ def _records(plan: Plan, stored: int) -> tuple[dict[int, Record], int, int]:
             stored += records[index].vectors
             masks += records[index].words
     return records, stored, masks
+
+
+def _kept(plan: Plan, stored: int) -> tuple[dict[int, int], int]:
+    """Where stages keep what their kernels read, behind what is stored already; and where that ends."""
+    places: dict[int, int] = {}
+    for index, stage in enumerate(plan.stages):
+        if stage.kept:
+            places[index] = stored
+            stored += prod(stage.staged_shape)
+    return places, stored
 
 
 def _gradients(plan: Plan) -> tuple[tuple[int, ...], int]:

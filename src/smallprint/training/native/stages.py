@@ -41,6 +41,7 @@ class Layout:
     rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
     sums: Mapping[int, int]  # and in group.sums
     records: Mapping[int, Record]  # of the stages that keep one
+    kept: Mapping[int, int]  # offset among the tensors of what those stages' kernels read that keep it
     registers: int  # of the processor's vector unit
 
 
@@ -106,6 +107,10 @@ class StageWriter:
         channels, height, width = shape
         return self._room(name, channels * width * (rows or height)), Held(name=name, rows=rows)
 
+    def _kept(self) -> str:
+        """C that declares where what the kernel reads is kept from forward to backward."""
+        return f"V *restrict p0 = g->tensors + {self.layout.kept[self.index]};"
+
     # --- rows ---
 
     def _bands(self, band: Band, body: Lines) -> Lines:
@@ -146,7 +151,10 @@ class StageWriter:
         reads = ["x"]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
-            room, target = self._held(f"p{number}", part.output_shape, band.staged if last else None)
+            if self.stage.kept:
+                room, target = self._kept(), Held(name="p0")
+            else:
+                room, target = self._held(f"p{number}", part.output_shape, band.staged if last else None)
             declared.append(room)
             rows = Rows(first="staged", last="wanted") if last else Rows.all(part.output_shape)
             lines += passes.forward(
@@ -277,11 +285,14 @@ class StageWriter:
         if not (conv or self.needs_gradient):
             return []
         # Of a pooling with a record, the winners are what there is to go through once more.
-        record, passed = self.layout.records.get(self.index), self.stage.passes
-        source = record.values if record else self.layout.tensors[self.stage.source]
+        stage, record, passed = self.stage, self.layout.records.get(self.index), self.stage.passes
+        source = record.values if record else self.layout.tensors[stage.source]
         self.passed = (record.won, *passed[1:]) if record else passed
         noted, derivatives = self._derivatives()
-        declared, staging, reads = self._staging(self.behind, self.passed, derivatives=derivatives)
+        if stage.kept:
+            declared, staging, reads = [self._kept()], [], ["x", "p0"]
+        else:
+            declared, staging, reads = self._staging(self.behind, self.passed, derivatives=derivatives)
         declared = [f"const V *restrict x = g->tensors + {source};", *noted, *declared]
         begin, body = self._incoming()
         body += staging
