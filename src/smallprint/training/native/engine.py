@@ -83,6 +83,7 @@ class Engine:
         self.threads = 0
         self.use_threads(threads)
         self._rule = _rule(recipe)
+        self._pointed: tuple[State | None, _State] = None, _State()
 
     def use_threads(self, threads: int) -> None:
         """Train and predict on so many threads from now on; no result depends on it."""
@@ -119,7 +120,7 @@ class Engine:
             assert taught.dtype == np.float32
             batch.taught = taught.ctypes.data
         self._library.engine_train(
-            self._engine, _pointers(state), ctypes.byref(batch), ctypes.byref(self._rule), images.key, step,
+            self._engine, self._pointers(state), ctypes.byref(batch), ctypes.byref(self._rule), images.key, step,
             ctypes.byref(loss), ctypes.byref(correct),
         )  # fmt: skip
         return loss.value, correct.value
@@ -136,8 +137,15 @@ class Engine:
 
     def _predicted(self, state: State, batch: _Images) -> Floats:
         logits = np.empty((batch.count, self.plan.outputs), np.float32)
-        self._library.engine_predict(self._engine, _pointers(state), ctypes.byref(batch), logits.ctypes.data)
+        self._library.engine_predict(self._engine, self._pointers(state), ctypes.byref(batch), logits.ctypes.data)
         return logits
+
+    def _pointers(self, state: State) -> Any:  # noqa: ANN401  # a ctypes reference
+        """Where a state's vectors stand; made once for every step on the same ones."""
+        if self._pointed[0] is not state:
+            addresses = {name: vector.ctypes.data for name, vector in state.arrays().items()}
+            self._pointed = state, _State(**addresses)
+        return ctypes.byref(self._pointed[1])
 
     def _close(self) -> None:
         if getattr(self, "_engine", None) is not None:
@@ -160,6 +168,7 @@ class EpochImages:
         key: int,
     ) -> None:
         self._held = (images, labels, order, changes)  # the structures below only point there
+        self._order, self._total = order.ctypes.data, len(order)
         self._batch = _images(images)
         self._batch.labels = labels.ctypes.data
         self._changes = (_Change * max(1, len(changes)))(*map(_change, changes))
@@ -167,9 +176,8 @@ class EpochImages:
         self.key = (ctypes.c_uint32 * 2)(key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)
 
     def batch(self, first: int, count: int) -> _Images:
-        order = self._held[2]
-        assert 0 <= first <= first + count <= len(order)
-        self._batch.chosen = order.ctypes.data + 8 * first
+        assert 0 <= first <= first + count <= self._total
+        self._batch.chosen = self._order + 8 * first
         self._batch.position, self._batch.count, self._batch.taught = first, count, None
         return self._batch
 
@@ -188,11 +196,6 @@ def _change(change: Change) -> _Change:
         if (array := getattr(change, name)) is not None
     }
     return _Change(**arrays, fill=change.fill, nearest=change.nearest)
-
-
-def _pointers(state: State) -> Any:  # noqa: ANN401  # a ctypes reference
-    names = ("parameters", "running", "first", "second", "average")
-    return ctypes.byref(_State(**{name: getattr(state, name).ctypes.data for name in names}))
 
 
 def _rule(recipe: Recipe) -> _Rule:
