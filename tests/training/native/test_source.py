@@ -79,20 +79,3 @@ def test_a_wide_network_has_no_more_text_than_a_narrow_one_of_as_many_layers(pla
     ladder = read_ladder(place[0])
     text = write_source(plan(ladder.trace(ladder.rung(place[1]))), 32)
     assert text.count("\n") < 12_000
-
-
-def _said(text: str) -> dict[str, int]:
-    source = write_source(_plan(text), 32)
-    return {name: int(size) for name, size in re.findall(r"^  \.(\w+) = (\d+),$", source, re.MULTILINE)}
-
-
-def test_memory_of_a_gradient_that_has_been_read_is_taken_again() -> None:
-    chain = "every conv3: pad=1; conv3-4 conv3-4 conv3-4 conv3-4 gap"
-    map_size, image = 4 * 18 * 18, 18 * 18
-    assert _said(chain)["stored"] == image + 4 * map_size + 4
-    assert _said(chain)["returned"] == 2 * map_size + 4
-
-
-def test_the_gradient_that_a_skip_adds_to_stays_until_it_has_been_read() -> None:
-    skipped = "every conv3: pad=1; conv3-4 conv3-4,skip,times=3 gap"
-    assert _said(skipped)["returned"] == 3 * 4 * 18 * 18 + 4

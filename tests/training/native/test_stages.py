@@ -6,28 +6,16 @@ import pytest
 
 from smallprint.spec.network import Network
 from smallprint.spec.trace import Shape, trace
-from smallprint.training.native.passes import Record
+from smallprint.training.native.layout import lay_out
 from smallprint.training.native.plan import plan
 from smallprint.training.native.source import write_source
-from smallprint.training.native.stages import Layout, StageWriter
+from smallprint.training.native.stages import StageWriter
 
 
 def _writers(text: str, shape: Shape = (1, 12, 12)) -> list[StageWriter]:
     planned = plan(trace(Network.parse(text), shape))
-    layout = Layout(
-        tensors=tuple(1000 * index for index in range(len(planned.shapes) + 1)),
-        gradients=tuple(1000 * index for index in range(len(planned.shapes))),
-        rows={norm.weight: 0 for norm in planned.norms},
-        sums={norm.weight: 0 for norm in planned.norms},
-        records={
-            index: Record(part=stage.passes[0], values=9000, hits=planned.masks)
-            for index, stage in enumerate(planned.stages)
-            if stage.recorded
-        },
-        kept={index: 9500 for index, stage in enumerate(planned.stages) if stage.kept},
-        registers=24,
-    )
-    return [StageWriter(planned, layout, index, 0) for index in range(len(planned.stages))]
+    layout = lay_out(planned)
+    return [StageWriter(planned, layout, index, 0, 24) for index in range(len(planned.stages))]
 
 
 def _body(writer: StageWriter, function: str) -> str:
@@ -106,8 +94,8 @@ def test_scratch_memory_holds_all_that_a_stage_stages() -> None:
 
 def test_backward_goes_through_the_winners_of_a_maxpool_alone() -> None:
     first, second, _ = _writers("conv3-4 batchnorm relu maxpool conv1-3 gap")
-    assert "g->tensors[9000 + into] = winner;" in _body(second, "forward")
-    assert "const V *restrict x = g->tensors + 9000;" in _body(second, "backward")
+    assert f"g->tensors[{second.layout.records[1].values} + into] = winner;" in _body(second, "forward")
+    assert f"const V *restrict x = g->tensors + {second.layout.records[1].values};" in _body(second, "backward")
     assert "lanes(g->masks[0 + into * 4 + 3])" in _body(first, "backward")
     assert "better" not in _body(second, "backward")
 
@@ -134,8 +122,7 @@ def test_no_derivative_is_kept_of_rows_that_a_stride_leaves_out() -> None:
 
 def test_means_of_windows_are_kept_for_the_way_back_and_not_made_again() -> None:
     _, second, _ = _writers("conv3-4 batchnorm silu avgpool2 conv3-5 gap")
-    assert "p0 = g->tensors + 9500" in _body(second, "forward")
-    assert "p0 = g->tensors + 9500" in _body(second, "backward")
+    assert all(f"p0 = g->tensors + {second.layout.kept[1]};" in _body(second, way) for way in ("forward", "backward"))
     made = "result +="
     assert made in _body(second, "forward")
     assert made not in _body(second, "backward")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native import passes, pointwise
 from smallprint.training.native.bands import Band, ahead, behind
 from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, place, weight_gradient
+from smallprint.training.native.layout import Layout
 from smallprint.training.native.passes import Held, Record, Rows
 from smallprint.training.native.plan import Activation, Add, Convolution, Copy, Dropout, Norm, Pass, Plan, Pointwise
 
@@ -32,24 +33,12 @@ def _word(operation: Pointwise) -> str:
             return f"+ tensor {tensor}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where everything stands that stages share."""
-
-    tensors: tuple[int, ...]  # offset of each stored tensor, in vectors; then the end
-    gradients: tuple[int, ...]  # of its gradient, likewise; memory that is free again is taken again
-    rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
-    sums: Mapping[int, int]  # and in group.sums
-    records: Mapping[int, Record]  # of the stages that keep one
-    kept: Mapping[int, int]  # offset among the tensors of what those stages' kernels read that keep it
-    registers: int  # of the processor's vector unit
-
-
 class StageWriter:
     """Writes `forward_<index>` and `backward_<index>`, and the functions they call."""
 
-    def __init__(self, plan: Plan, layout: Layout, index: int, packed: int) -> None:
-        self.plan, self.layout, self.index = plan, layout, index
+    def __init__(self, plan: Plan, layout: Layout, index: int, packed: int, registers: int) -> None:
+        """Of the stage of that index; `packed` floats of weights stand before its own, tiles take `registers`."""
+        self.plan, self.layout, self.index, self.registers = plan, layout, index, registers
         self.stage = stage = plan.stages[index]
         self.scratch = 0  # vectors taken so far
         self.packed = 0  # floats of packed weights
@@ -167,7 +156,7 @@ class StageWriter:
     # --- forward ---
 
     def _convolutions(self, conv: Convolution, packed: int) -> None:
-        stage, registers = self.stage, self.layout.registers
+        stage, registers = self.stage, self.registers
         ahead = Geometry(
             convolution=conv, source=stage.staged_shape, target=stage.output_shape, source_rows=self.ahead.staged
         )
@@ -290,7 +279,7 @@ class StageWriter:
         self.passed = (record.won, *passed[1:]) if record else passed
         noted, derivatives = self._derivatives()
         if stage.kept:
-            declared, staging, reads = [self._kept()], [], ["x", "p0"]
+            declared, staging, reads = [self._kept()], Lines(), ["x", "p0"]
         else:
             declared, staging, reads = self._staging(self.behind, self.passed, derivatives=derivatives)
         declared = [f"const V *restrict x = g->tensors + {source};", *noted, *declared]

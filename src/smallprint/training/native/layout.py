@@ -1,0 +1,98 @@
+"""Where everything stands that the stages of a network share: tensors, their gradients, records, batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+
+from smallprint.training.native.passes import Record
+from smallprint.training.native.plan import Norm, Plan
+
+ROWS = 6  # values per channel that runtime.h keeps of a batch norm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Offsets in a group's memory, and how much of it there is."""
+
+    tensors: tuple[int, ...]  # of each stored tensor, in vectors; then the end
+    kept: Mapping[int, int]  # among the tensors: of what a stage's kernel reads, by stages that keep it
+    records: Mapping[int, Record]  # of the stages that have one
+    gradients: tuple[int, ...]  # of each stored tensor's gradient, in vectors
+    rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
+    sums: Mapping[int, int]  # and in group.sums
+    stored: int  # vectors of all tensors
+    returned: int  # and of their gradients
+    masks: int  # words
+
+
+def lay_out(plan: Plan) -> Layout:
+    """The layout of a network."""
+    tensors = (0, *accumulate(map(prod, plan.shapes)))
+    records, stored, masks = _records(plan, tensors[-1])
+    kept, stored = _kept(plan, stored)
+    gradients, returned = _gradients(plan)
+    return Layout(
+        tensors=tensors,
+        kept=kept,
+        records=records,
+        gradients=gradients,
+        rows=_offsets(plan.norms, ROWS),
+        sums=_offsets(plan.norms, 2),
+        stored=stored,
+        returned=returned,
+        masks=masks,
+    )
+
+
+def _offsets(norms: Sequence[Norm], values: int) -> dict[int, int]:
+    """Where each norm's values per channel stand, by its weight's offset."""
+    starts = accumulate((values * norm.channels for norm in norms), initial=0)
+    return {norm.weight: start for norm, start in zip(norms, starts, strict=False)}
+
+
+def _records(plan: Plan, stored: int) -> tuple[dict[int, Record], int, int]:
+    """The records of all stages that have one; and where they end in a group's tensors and masks."""
+    records: dict[int, Record] = {}
+    masks = plan.masks
+    for index, stage in enumerate(plan.stages):
+        if stage.recorded:
+            records[index] = Record(part=stage.passes[0], values=stored, hits=masks)
+            stored += records[index].vectors
+            masks += records[index].words
+    return records, stored, masks
+
+
+def _kept(plan: Plan, stored: int) -> tuple[dict[int, int], int]:
+    """Where stages keep what their kernels read, behind what is stored already; and where that ends."""
+    places: dict[int, int] = {}
+    for index, stage in enumerate(plan.stages):
+        if stage.kept:
+            places[index] = stored
+            stored += prod(stage.staged_shape)
+    return places, stored
+
+
+def _gradients(plan: Plan) -> tuple[tuple[int, ...], int]:
+    """Where each stored tensor's gradient stands, and how many vectors they take together.
+
+    Memory whose gradient has been read is taken again, so that most of it stays in the cache.
+    """
+    sizes = tuple(map(prod, plan.shapes))
+    begun = list(range(len(sizes)))  # the stage that first writes it on the way back: its reader, or one that adds it
+    for index, stage in enumerate(plan.stages):
+        for added in stage.added:
+            begun[added] = max(begun[added], index)
+    places: dict[int, int] = {}
+    for tensor in reversed(range(len(sizes))):  # until stage tensor - 1 has read it
+        living = [other for other in places if begun[tensor] >= other - 1 and begun[other] >= tensor - 1]
+        place = 0
+        for start, end in sorted((places[other], places[other] + sizes[other]) for other in living):
+            if place + sizes[tensor] <= start:
+                break
+            place = max(place, end)
+        places[tensor] = place
+    total = max(place + sizes[tensor] for tensor, place in places.items())
+    return tuple(places[tensor] for tensor in range(len(sizes))), total
