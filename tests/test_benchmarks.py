@@ -218,6 +218,8 @@ def test_the_part_of_a_contract_is_the_same_share_of_training_and_test(ladder: L
 
 def test_the_surest_rung_of_the_records_comes_first() -> None:
     found = first.kept_by_record()
+    assert "smallest" in {kept.ladder for kept in found}
+    assert "smallest-99" not in {kept.ladder for kept in found}  # it promises less
     assert found == sorted(found, key=lambda kept: (-kept.at_least, kept.seconds))
     records = [read_record(path) for path in (ROOT / "records").glob("*.json")]
     for kept in found:
