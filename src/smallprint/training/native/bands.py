@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from smallprint.spec.trace import Shape
 from smallprint.training.native.plan import Convolution, Stage
 
-_CACHE = 4096  # vectors that what a stage works out may take; with 16 lanes, 256 KB
+_CACHE = 4096  # vectors that what a stage works out may take, but for derivatives; with 16 lanes, 256 KB
 _WEIGHTS = 8192  # of a layer whose gradient has a vector for every weight
 
 

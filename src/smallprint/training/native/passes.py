@@ -115,7 +115,8 @@ def forward(
     if part.pool is None:
         body = [*value, f"{target.at(part.input_shape, 'r', 'c')} = {values[-1]};"]
         if derivatives:
-            index = next(filter(lambda each: smooth(part.operations[each]), range(len(part.operations))))
+            index = smooth_behind_norm(part)
+            assert index is not None
             known = derivative(part.operations[index], values[index], values[index + 1])
             body.append(f"{derivatives.at(part.input_shape, 'r', 'c')} = {known};")
         return block("", [*head, *each(part.input_shape, rows, scales, body)])
@@ -286,14 +287,15 @@ def left(part: Pass) -> int:
     return norms[0] + 1
 
 
-def smooth_behind_norm(part: Pass) -> bool:
-    """Whether a pass has a batch norm, one smooth activation behind it, and no pooling.
+def smooth_behind_norm(part: Pass) -> int | None:
+    """Which operation is a pass's only smooth activation, behind its batch norm and before no pooling; or None.
 
-    Its derivatives may be worked out together with its values then, for `norm_gradients`.
+    Its derivatives may be worked out together with its values, for `norm_gradients`.
     """
     norms = [index for index, o in enumerate(part.operations) if isinstance(o, Norm)]
     places = [index for index, o in enumerate(part.operations) if smooth(o)]
-    return part.pool is None and len(norms) == len(places) == 1 and norms[0] < places[0]
+    alone = part.pool is None and len(norms) == len(places) == 1 and norms[0] < places[0]
+    return places[0] if alone else None
 
 
 def norm_gradients(

@@ -296,7 +296,9 @@ class StageWriter:
 
     def _derivatives(self) -> tuple[Lines, Held | None]:
         """C that declares the memory of what the way back to the first pass's norm needs; nothing if it needs none."""
-        if not (self.needs_gradient and len(self.passed) == 1 and passes.smooth_behind_norm(self.passed[0])):
+        if not (self.needs_gradient and len(self.passed) == 1):
+            return [], None
+        if passes.smooth_behind_norm(self.passed[0]) is None:
             return [], None
         if not (isinstance(self.kernel, Convolution) and self.kernel.reads_all(self.stage.staged_shape[1])):
             return [], None
