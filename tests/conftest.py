@@ -1,4 +1,4 @@
-"""What every test relies on: Ctrl-C heard, and one tiny ladder."""
+"""What every test relies on: Ctrl-C heard, one tiny ladder, and compiled steps kept."""
 
 import shutil
 import signal
@@ -72,10 +72,28 @@ def digits() -> Dataset:
     return load_dataset("digits")
 
 
+@pytest.fixture(scope="session")
+def compiled(pytestconfig: pytest.Config) -> Path:
+    """The folder of what tests compile; kept among the caches of pytest, from one run to the next."""
+    assert pytestconfig.cache is not None
+    folder = pytestconfig.cache.mkdir("compiled") / "native"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, compiled: Path) -> Path:
+    """What `XDG_CACHE_HOME` can name: nothing in it but what is compiled."""
+    home = tmp_path_factory.mktemp("cache")
+    (home / "smallprint").mkdir()
+    (home / "smallprint" / "native").symlink_to(compiled, target_is_directory=True)
+    return home
+
+
 @pytest.fixture
 def say(
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    empty_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tiny_text: str,
@@ -83,7 +101,7 @@ def say(
     """Run a command line in an empty folder that holds nothing but tiny.toml; no network, no data set, no colours."""
     (tmp_path / "tiny.toml").write_text(tiny_text)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty_cache))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("SMALLPRINT_DATA", "FORCE_COLOR", "NO_PROXY", "no_proxy", "COLUMNS"):

@@ -18,13 +18,13 @@ from tests.typed import Say, files, speaker
 @pytest.fixture
 def say(
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    empty_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Say:
     """Run a command line in an empty folder, with an empty cache."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty_cache))
     for name in ("SMALLPRINT_DATA", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 

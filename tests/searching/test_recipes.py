@@ -42,7 +42,7 @@ def test_whatever_is_answered_is_a_recipe_that_reads_back(data: st.DataObject, o
 
 
 def test_the_usual_recipe_is_the_one_that_has_worked() -> None:
-    said = made(smoothing=0.0, fade=0).sentences()
+    said = made(smoothing=0.0, fade=0, clean=0).sentences()
     assert said == {
         "optimiser": "sgd lr=0.1 momentum=0.9 nesterov weight_decay=0.0001",
         "schedule": "cosine warmup=20% tail=20% final=0.5%",
@@ -70,8 +70,8 @@ def test_an_average_over_less_than_two_steps_is_over_two() -> None:
 
 
 def test_augmentation_has_one_strength_and_fits_the_image() -> None:
-    (weak,) = made(augment=0.5, fade=40).augment
-    assert (weak.rotate, weak.shift, weak.scale, weak.fade) == (3.5, 0.756, 4.0, 40.0)
+    (weak,) = made(augment=0.5, fade=40, clean=20).augment
+    assert (weak.rotate, weak.shift, weak.scale, weak.fade, weak.clean) == (3.5, 0.756, 4.0, 40.0, 20.0)
     assert made(augment=0.0).augment == ()
     (small,) = made(terms=replace(TERMS, side=8, fill=1.0)).augment
     assert (small.shift, small.fill, small.brightness) == (0.432, 1.0, 0.0)

@@ -36,10 +36,11 @@ SCHEDULES: st.SearchStrategy[Any] = st.one_of(
         patience=st.integers(0, LARGEST), threshold=NUMBER,
     ),
 )  # fmt: skip
+HALF = st.floats(0, 50)
 GREYS = st.integers(0, 255).map(lambda grey: grey / 255) | st.floats(0, 1)
 AUGMENTS = st.builds(
     Augment, rotate=PERCENT, shift=NUMBER, scale=PERCENT, shear=PERCENT, brightness=PERCENT, contrast=PERCENT,
-    interpolation=st.sampled_from(("bilinear", "nearest")), fill=GREYS, fade=PERCENT,
+    interpolation=st.sampled_from(("bilinear", "nearest")), fill=GREYS, fade=HALF, clean=HALF,
 ).filter(lambda stage: stage.warps or stage.recolours)  # fmt: skip
 COUNTS = st.integers(1, LARGEST)
 RECIPES = st.builds(
@@ -118,7 +119,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("augment", "scale=100%", "scale is below 100%: nothing would be left of the image"),
     ("augment", "shear=90deg", "rotate is at most 180deg and shear below 90deg"),
     ("augment", "contrast=101%", "brightness and contrast are at most 100%"),
-    ("augment", "rotate=7deg fade=101%", "fade is at most 100% of the epochs"),
+    ("augment", "rotate=7deg fade=101%", "fade and clean are at most 100% of the epochs together"),
+    ("augment", "rotate=7deg fade=60% clean=50%", "fade and clean are at most 100% of the epochs together"),
     ("augment", "fill=2", "fill is a grey from 0 (black) to 1 (white), as in fill=1/255"),
     ("average", "ema 1", "the decay of ema is between 0 and 1, as in: ema 0.998"),
     ("average", "swa", "no average is called 'swa'; known: ema"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from smallprint.spec.recipe import Recipe
 from smallprint.training.draws import Draws
@@ -32,10 +33,22 @@ def test_another_recipe_leaves_order_and_dropout_as_they_were() -> None:
     assert plain.changes == []
 
 
-def test_what_fades_falls_evenly_to_nothing_over_the_last_epochs() -> None:
-    recipe = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": "shift=2px brightness=40% fade=50%"})
-    plain = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": "shift=2px brightness=40%"})
-    for epoch, strength in enumerate([1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]):
+@pytest.mark.parametrize(
+    ("said", "strengths"),
+    [
+        ("fade=50%", [1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]),
+        ("clean=30%", [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]),
+        ("fade=40% clean=30%", [1, 1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0]),
+        ("fade=40% clean=10%", [1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]),
+        ("fade=40% clean=4%", [1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]),
+        ("clean=100%", [0] * 10),
+    ],
+)
+def test_what_fades_falls_evenly_to_nothing_before_the_clean_epochs(said: str, strengths: list[float]) -> None:
+    stage = "shift=2px brightness=40%"
+    recipe = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": f"{stage} {said}"})
+    plain = Recipe.parse({"optimiser": "adam lr=0.1", "epochs": 10, "augment": stage})
+    for epoch, strength in enumerate(strengths):
         (faded,), (whole,) = Draws.of(0, epoch, 50, recipe).changes, Draws.of(0, epoch, 50, plain).changes
         assert set(faded.drawn) == set(whole.drawn)
         np.testing.assert_allclose(faded.drawn["offset"], strength * whole.drawn["offset"], atol=1e-6)

@@ -51,6 +51,7 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
         terms,
         strength=trial.even("augment", 0.0, 1.5),
         fade=trial.whole("fade", 0, 60, step=10),
+        clean=trial.whole("clean", 0, 35, step=5),
     )
     steps = trial.log_even("average", 0.05, 1.0) * ceil(terms.images / batch)
     return Recipe(
@@ -72,7 +73,7 @@ def _optimiser(name: str, batch: int, *, pace: float, decay: float) -> Optimiser
     return AdamW(lr=rate, weight_decay=weight_decay)
 
 
-def _augment(terms: Terms, *, strength: float, fade: int) -> tuple[Augment, ...]:
+def _augment(terms: Terms, *, strength: float, fade: int, clean: int) -> tuple[Augment, ...]:
     colours = _short(_COLOURS * strength) if terms.coloured else 0.0
     stage = Augment(
         rotate=_short(_ROTATE * strength),
@@ -82,6 +83,7 @@ def _augment(terms: Terms, *, strength: float, fade: int) -> tuple[Augment, ...]
         contrast=colours,
         fill=terms.fill,
         fade=float(fade),
+        clean=float(clean),
     )
     return (stage,) if stage.warps else ()
 

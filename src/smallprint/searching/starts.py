@@ -16,7 +16,7 @@ _TRAITS: Mapping[str, Gene] = {
 }  # fmt: skip
 _RECIPE: Mapping[str, Gene] = {
     "recipe": "sgd", "batch": 64, "pace": 1.0, "decay": 1e-4, "warmup": 20, "tail": 20, "augment": 0.9, "fade": 0,
-    "average": 0.5, "smoothing": 0.0,
+    "clean": 35, "average": 0.5, "smoothing": 0.0,
 }  # fmt: skip
 # Small maps early and many convolutions behind: cheap to train, and the best per parameter on MNIST (LOG.md).
 _DEEP: Mapping[str, Gene] = {"first": 1, "pad": "late", "activation": "silu"}

@@ -77,7 +77,8 @@ class Augment:
     """One random change of every training image: first its greys, then one warp about its centre.
 
     Every amount is a range: drawn per image, evenly, from minus to plus. With `nearest`, shifts are
-    whole pixels and the greys stay those of the image, as in the published recipes.
+    whole pixels and the greys stay those of the image, as in the published recipes. Clean epochs at the end let weights
+    and batch-norm statistics come back to the images that are judged (He et al. 2019, "Data augmentation revisited").
     """
 
     rotate: float = field(default=0.0, metadata={"unit": "deg"})  # degrees, either way
@@ -89,6 +90,7 @@ class Augment:
     interpolation: str = field(default="bilinear", metadata={"unit": ("bilinear", "nearest")})
     fill: float = field(default=0.0, metadata={"unit": "fraction"})  # grey outside the image: 0 black, 1 white
     fade: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, the last: all falls to nothing
+    clean: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, the last: images as they are
 
     def __post_init__(self) -> None:
         if self.scale >= 100:
@@ -97,15 +99,17 @@ class Augment:
             raise ValueError("rotate is at most 180deg and shear below 90deg")
         if self.brightness > 100 or self.contrast > 100:
             raise ValueError("brightness and contrast are at most 100%")
-        if self.fade > 100:
-            raise ValueError("fade is at most 100% of the epochs")
+        if self.fade + self.clean > 100:
+            raise ValueError("fade and clean are at most 100% of the epochs together")
         if self.fill > 1:
             raise ValueError("fill is a grey from 0 (black) to 1 (white), as in fill=1/255")
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """Factor of every amount in an epoch, counted from 0: 1, and over the last ones evenly down to 0."""
-        fading = self.fade / 100 * epochs
-        return min(1.0, (epochs - 1 - epoch) / fading) if fading else 1.0
+        """Factor of every amount in an epoch, counted from 0: 1, then evenly down to 0, then 0."""
+        fading, clean = self.fade / 100 * epochs, round(self.clean / 100 * epochs)
+        if not fading:
+            return float(epoch < epochs - clean)
+        return min(1.0, max(0, epochs - max(1, clean) - epoch) / fading)
 
     @property
     def warps(self) -> bool:

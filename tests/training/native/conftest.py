@@ -9,13 +9,11 @@ from smallprint.training.native import compiler
 
 
 @pytest.fixture(scope="package", autouse=True)
-def compiled(pytestconfig: pytest.Config) -> Iterator[Path]:
-    """The folder of compiled files; kept from one run of the tests to the next."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("compiled")
+def compiled_apart(compiled: Path) -> Iterator[None]:
+    """What is compiled stays out of the user's own cache."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compiler, "user_cache_path", lambda name: folder)
-        yield folder
+        patched.setattr(compiler, "user_cache_path", lambda name: compiled.parent)
+        yield
 
 
 @pytest.fixture(scope="package")

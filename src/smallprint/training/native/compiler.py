@@ -11,7 +11,6 @@ import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -122,13 +121,18 @@ def _built(
     built, seal = folder / f"{key}.{kind}", folder / f"{key}.sha256"
     with FileLock(folder / f"{key}.lock", timeout=_TIMEOUT):
         if not _sealed(built, seal):
-            with tempfile.TemporaryDirectory(dir=folder) as made:
+            made = folder / f"{key}.made"
+            shutil.rmtree(made, ignore_errors=True)  # of a process that was killed
+            made.mkdir()
+            try:
                 for name, text in files.items():
-                    (Path(made) / name).write_text(text, encoding="utf-8")
+                    (made / name).write_text(text, encoding="utf-8")
                 _run([*compiler.command, *compiler.flags, *mode, *inputs, "-o", built.name], made)
-                out = Path(made) / built.name
+                out = made / built.name
                 write_whole(seal, hashlib.sha256(out.read_bytes()).hexdigest().encode())
                 out.replace(built)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
     return built
 
 
@@ -152,7 +156,7 @@ def _private_folder() -> Path:
     return folder
 
 
-def _run(command: list[str], folder: str | None = None) -> str:
+def _run(command: list[str], folder: Path | None = None) -> str:
     """Run the compiler in a folder; what it prints."""
     try:
         done = subprocess.run(
