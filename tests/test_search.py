@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.jobs.job import EpochEnded
+from smallprint.jobs.job import EpochEnded, RunEnded
 from smallprint.results.holding import HeldError, Hold
 from smallprint.search import (
     CandidateDrawn,
@@ -129,6 +129,20 @@ def test_a_search_that_was_stopped_goes_on_with_what_it_has(easy: Ladder, digits
         assert kept[one.number].shown[: len(one.shown)] == one.shown
     assert not any(isinstance(event, CandidateDrawn) for event in again), "its time is up"
     assert found_in(again).candidates[0].number == START
+
+
+def test_another_search_from_the_same_rung_trains_that_rung_no_second_time(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    def starts(**more: object) -> list[RunEnded]:
+        events = searched(easy, digits, tmp_path, budget=600, candidates=1, **more)
+        ended = [event for event in events if isinstance(event, RunEnded)]
+        return [event for event in ended if event.job.rung.name.startswith("start")]
+
+    first, second = starts(), starts(ceiling=1500)
+    assert not any(event.reused for event in first)
+    assert all(event.reused for event in second)
+    assert [event.run.epochs for event in second] == [event.run.epochs for event in first]
 
 
 def test_two_searches_at_once_in_one_folder_are_one_too_many(easy: Ladder, digits: Dataset, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+from smallprint.jobs.borrowing import borrow
 from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.results.holding import Hold
@@ -193,10 +194,10 @@ class _Search:
     def events(self) -> Iterator[SearchEvent]:
         """All that happens."""
         earlier = self.study.candidates()
-        self.backlog.add(self.race.enter(self.race.candidates[START]))
-        self.backlog.add(self._related())
+        self._add(self.race.enter(self.race.candidates[START]))
+        self._add(self._related())
         for candidate in earlier:
-            self.backlog.add(self.race.enter(candidate))
+            self._add(self.race.enter(candidate))
         yield SearchStarted(
             goal=self.space.goal, floor=self.space.floor, ceiling=self.space.ceiling, margin=self.race.margin,
             placement=self.placement, candidates=tuple(earlier), spent=self.before, budget=self.budget,
@@ -251,7 +252,13 @@ class _Search:
             self.measured[self.space.rung.name] = list(self.race.start_runs.values())
             yield self._learnt()
         if judged.goes_on and (judged.level.full or not last_part):
-            self.backlog.add(self.race.go_on(candidate))
+            self._add(self.race.go_on(candidate))
+
+    def _add(self, jobs: Sequence[Job]) -> None:
+        """Jobs to do; what other searches from this rung have trained, its own start above all, need not be."""
+        others = (study.parent for study in sorted(self.terms.root.parent.glob("*/study.db")))
+        borrow(jobs, self.parts.fingerprint, self.terms.root, (other for other in others if other != self.terms.root))
+        self.backlog.add(jobs)
 
     def _keep(self, candidate: Candidate) -> None:
         outlook, shown = self.race.outlook, candidate.best_known
@@ -292,7 +299,7 @@ class _Search:
                 candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
                 self._keep(candidate)
                 twins += 1
-            self.backlog.add(self.race.enter(candidate))
+            self._add(self.race.enter(candidate))
             yield CandidateDrawn(candidate=candidate)
 
     def _time(self, event: EpochEnded) -> None:
