@@ -50,8 +50,8 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
     augment = _augment(
         terms,
         strength=trial.even("augment", 0.0, 1.5),
-        fade=trial.whole("fade", 0, 60, step=10),
-        clean=trial.whole("clean", 0, 35, step=5),
+        fade=trial.whole("fade", 0, 50, step=10),
+        clean=trial.whole("clean", 0, 50, step=5),
     )
     steps = trial.log_even("average", 0.05, 1.0) * ceil(terms.images / batch)
     return Recipe(
