@@ -95,6 +95,13 @@ def test_what_misses_is_said_with_by_how_much(tmp_path: Path) -> None:
     )
 
 
+def test_what_misses_by_next_to_nothing_is_not_said_to_miss_by_nothing(tmp_path: Path) -> None:
+    said = result(tmp_path, found(keeps=False))
+    needed = said.found.margin.needed
+    nearly = drawn(0, 500, (0.3,), (0.2,), (0.2,), (1 - needed + 1e-5,) * 3)
+    assert result(tmp_path, raced(nearly).found()).verdict.endswith("over 3 seeds: misses by less than 0.01 points")
+
+
 def test_a_start_that_misses_too_is_told(tmp_path: Path) -> None:
     weak = candidate(START, 760, (0.3,), (0.2,), (0.5,), (0.5, 0.5, 0.5))
     verdict = result(tmp_path, raced(weak, *some(keeps=False)[1:]).found()).verdict

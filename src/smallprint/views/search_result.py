@@ -120,7 +120,8 @@ class SearchResult:
             return f"found: {what}, {accuracy} of held-out images over {seeds}, where {needed} are needed"
         short_by = 100 * (found.margin.needed - (1 - shown.error))
         few = f"; it was trained with {seeds} only" if len(shown.errors) < self.enough_seeds else ""
-        missing = f"misses by {short_by:.2f} points{few}" if short_by > 0 else few.removeprefix("; ")
+        points = f"{short_by:.2f}" if short_by >= 0.005 else "less than 0.01"
+        missing = f"misses by {points} points{few}" if short_by > 0 else few.removeprefix("; ")
         return (
             f"nothing found: {needed} of held-out images {over} are needed; "
             f"nearest is {what}, {accuracy} over {seeds}: {missing}{self._start_said}"
