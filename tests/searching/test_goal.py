@@ -60,13 +60,24 @@ def test_flash_is_what_pytorch_s_kernels_hold_and_how_often_they_are_applied(fit
     assert Goal(name="flash").amount(traced, RECIPE, train=1) == weights + channels
 
 
-def test_the_work_of_a_training_is_what_pytorch_counts_for_all_its_images() -> None:
-    network = Network.parse("after conv3: batchnorm relu; conv3-4 conv3-4,pad=1 maxpool conv3-6 gap conv1-10")
+def test_the_work_of_a_training_is_what_pytorch_counts_for_all_its_images_and_a_share_for_every_value() -> None:
+    network = Network.parse(
+        "after conv3: batchnorm silu; conv3-4 conv3-4,pad=1,skip,times=2 maxpool conv3-6 gap conv1-10"
+    )
     traced = trace(network, (1, 8, 8))
     images = torch.zeros(5, 1, 8, 8, requires_grad=True)  # so that the first layer has both of its products
+    module, values, smooth = build(traced, 0), 0, 0
+
+    def left(kernel: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal values, smooth
+        values += output.numel() if isinstance(kernel, nn.Conv2d) else 0
+        smooth += output.numel() if isinstance(kernel, nn.SiLU) else 0
+
+    for kernel in module.modules():
+        kernel.register_forward_hook(left)
     with FlopCounterMode(display=False) as counter:
-        build(traced, 0)(images).sum().backward()
-    per_image = counter.get_total_flops() / 2 / 5
+        module(images).sum().backward()
+    per_image = (counter.get_total_flops() / 2 + 72 * values + 82 * smooth) / 5
     assert Goal(name="seconds").amount(traced, RECIPE, train=1_000) == per_image * 7 * 1_000
 
 

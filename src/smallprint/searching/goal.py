@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, prod
 
 from smallprint.spec.errors import SearchError, listing, nearest, shown
 from smallprint.spec.recipe import Recipe
@@ -14,7 +14,11 @@ _UNITS = {"parameters": "parameters", "macs": "multiply-adds", "flash": "bytes o
 # How far below the start a search looks, where nobody says: by widths alone a third is left of what works at all; an
 # early halving of the image saves multiply-adds that parameters do not show, and a training may also have fewer epochs.
 _SPANS = {"parameters": 3.0, "macs": 8.0, "flash": 3.0, "seconds": 12.0}
+# Where the time of a training goes, in multiply-adds (LOG.md: nine networks on one core, each within 13% of this).
 _PASSES = 3  # forward, and two products of the same size backward: to the input and to the weights
+_VALUE = 72  # what a layer leaves, there and back: normalised, pooled, written and read
+_SMOOTH = 82  # more, where an exponential is taken of it
+_EXPONENTIAL = ("silu", "gelu", "tanh")
 _CHANNEL = 8  # bytes: a 32-bit bias and a 32-bit factor
 
 
@@ -23,11 +27,11 @@ class Goal:
     """What is made small.
 
     parameters: trainable values. macs: multiply-adds of one image. flash: bytes of the network in whole numbers of
-    8 bits. seconds: multiply-adds of the whole training, divided by a rate.
+    8 bits. seconds: the work of the whole training, counted in multiply-adds, divided by a rate.
     """
 
     name: str = field(default="parameters")  # one of GOALS
-    rate: float = field(default=1.0)  # multiply-adds per second of training; at 1 the unit is multiply-adds
+    rate: float = field(default=1.0)  # work per second; at 1 the unit is multiply-adds
 
     def __post_init__(self) -> None:
         if self.name not in GOALS:
@@ -57,12 +61,19 @@ class Goal:
             case "flash":
                 return sum(_flash(step) for step in trace.steps)
             case _:
-                return _PASSES * recipe.epochs * train * trace.macs / self.rate
+                return recipe.epochs * train * sum(_work(step) for step in trace.steps) / self.rate
 
     def said(self, amount: float) -> str:
         """An amount with its unit: '2,866 parameters'."""
         seconds = self.name == "seconds" and self.rate != 1
         return f"{amount:,.1f} {self.unit}" if seconds else f"{amount:,.0f} {self.unit}"
+
+
+def _work(step: Step) -> int:
+    """What training one layer on one image takes, in multiply-adds."""
+    values = prod(step.output_shape) * step.times if step.kind in ("conv", "depthwise", "linear") else 0
+    smooth = prod(step.output_shape) * step.times * sum(operation.kind in _EXPONENTIAL for operation in step.operations)
+    return _PASSES * step.macs + _VALUE * values + _SMOOTH * smooth
 
 
 def _flash(step: Step) -> int:
