@@ -90,9 +90,9 @@ def records(root: Path, dataset: str) -> str:
     """Certified rungs on a data set beside what others have claimed, from the smallest network to the largest."""
     ours = list(_certified(root, dataset))
     rows = [
-        "| parameters | network | epochs | promised test accuracy | worst of the last epochs | seeds "
-        "| keep the promise | pass rate at least |",
-        "|--:|---|--:|---|---|--:|--:|---|",
+        "| parameters | multiply-adds | network | epochs | seconds | promised test accuracy | worst of the last epochs "
+        "| seeds | keep the promise | pass rate at least |",
+        "|--:|--:|---|--:|--:|---|---|--:|--:|---|",
         *(row([f"{size:,}", *cells]) for size, cells in sorted([*ours, *_claimed(root)], key=lambda found: found[0])),
     ]
     return "\n".join(rows if ours else [*rows, "", "None of our rungs is certified yet."])
@@ -119,8 +119,10 @@ def _certified(root: Path, dataset: str) -> Iterator[tuple[int, list[str]]]:
             yield (
                 recorded.parameters,
                 [
+                    f"{recorded.macs:,}",
                     who,
                     str(rung.recipe.epochs),
+                    f"{fmean(sum(epoch.seconds for epoch in run.epochs) for run in counted):.0f}",
                     _promised(contract),
                     f"{min(measured.worst):.2f}, mean {fmean(measured.worst):.2f}" if measured else NONE,
                     str(certificate.of),
@@ -143,7 +145,7 @@ def _claimed(root: Path) -> Iterator[tuple[int, list[str]]]:
             found = [_promised(contract), f"{min(last):.2f}", "1", str(int(kept))]
         else:
             found = [NONE, f"not published; {claim['best']:.2f} is the {claim['note']}", "1", "not known"]
-        yield size, [claim["source"], f"{epochs:,}", *found, NONE]
+        yield size, [NONE, claim["source"], f"{epochs:,}", NONE, *found, NONE]
 
 
 def _promised(contract: Contract) -> str:

@@ -186,10 +186,10 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
     claims = records(root, "mnist").splitlines()
     promise, none = ">= 99.4% in each of the last 5", NONE
     assert claims[2:] == [
-        f"| 697 | d/best | 2,000 | {none} | not published; 99.03 is the best epoch | 1 | not known | {none} |",
-        f"| 6,750 | b/short | 15 | {promise} | 99.26 | 1 | 0 | {none} |",
-        f"| 7,864 | a/kept | 15 | {promise} | 99.40 | 1 | 1 | {none} |",
-        f"| 8,172 | c/large | 15 | {promise} | 99.44 | 1 | 0 | {none} |",
+        f"| 697 | {none} | d/best | 2,000 | {none} | {none} | not published; 99.03 is the best epoch | 1 | not known | {none} |",
+        f"| 6,750 | {none} | b/short | 15 | {none} | {promise} | 99.26 | 1 | 0 | {none} |",
+        f"| 7,864 | {none} | a/kept | 15 | {none} | {promise} | 99.40 | 1 | 1 | {none} |",
+        f"| 8,172 | {none} | c/large | 15 | {none} | {promise} | 99.44 | 1 | 0 | {none} |",
         "",
         "None of our rungs is certified yet.",
     ]
@@ -197,7 +197,7 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
     record(root, {"narrow": [run(0, [9_990] * 15)]})  # has no certificate, so that it claims nothing here
     both = records(root, "mnist").splitlines()
     assert [line for line in both if line not in claims] == [
-        "| 8,582 | **[three-steps:narrow](../records/three-steps-narrow.json)** | 15 | "
+        "| 8,582 | 1 | **[three-steps:narrow](../records/three-steps-narrow.json)** | 15 | 15 | "
         f"{promise} | 99.30, mean 99.32 | 2 | 0 | 0.0%, refuted |"
     ]
     assert both[-1] == next(line for line in both if "three-steps" in line)  # the largest comes last
