@@ -186,7 +186,8 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
     claims = records(root, "mnist").splitlines()
     promise, none = ">= 99.4% in each of the last 5", NONE
     assert claims[2:] == [
-        f"| 697 | {none} | d/best | 2,000 | {none} | {none} | not published; 99.03 is the best epoch | 1 | not known | {none} |",
+        f"| 697 | {none} | d/best | 2,000 | {none} | {none} | not published; 99.03 is the best epoch "
+        f"| 1 | not known | {none} |",
         f"| 6,750 | {none} | b/short | 15 | {none} | {promise} | 99.26 | 1 | 0 | {none} |",
         f"| 7,864 | {none} | a/kept | 15 | {none} | {promise} | 99.40 | 1 | 1 | {none} |",
         f"| 8,172 | {none} | c/large | 15 | {none} | {promise} | 99.44 | 1 | 0 | {none} |",
