@@ -158,6 +158,14 @@ def test_a_budget_that_is_too_small_is_said_once_a_training_has_been_timed(
         list(searched(easy, digits, tmp_path, budget=0.01))
 
 
+def test_it_is_said_too_where_the_starting_rung_has_been_trained_by_another_search(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    list(searched(easy, digits, tmp_path, budget=600, candidates=1))
+    with pytest.raises(SearchError, match="too small: the starting rung"):
+        list(searched(easy, digits, tmp_path, budget=0.01, ceiling=1500))
+
+
 def test_a_changed_contract_is_another_search_and_nothing_is_lost(
     easy: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from smallprint.jobs.borrowing import borrow
 from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.results.holding import Hold
-from smallprint.results.runs import Precision, Run, read_runs
+from smallprint.results.runs import Epoch, Precision, Run, read_runs
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin, margin, telling
@@ -231,7 +231,9 @@ class _Search:
 
     def _heard(self, event: JobEvent) -> Iterator[SearchEvent]:
         if isinstance(event, EpochEnded):
-            self._time(event)
+            self._time(event.job, event.epoch)
+        elif isinstance(event, RunEnded) and event.run.epochs and not self.before:  # it may have been borrowed
+            self._time(event.job, event.run.epochs[-1])
         judged = self.race.hear(event)
         if judged:
             yield from self._judged(judged)
@@ -256,8 +258,8 @@ class _Search:
 
     def _add(self, jobs: Sequence[Job]) -> None:
         """Jobs to do; what other searches from this rung have trained, its own start above all, need not be."""
-        others = (study.parent for study in sorted(self.terms.root.parent.glob("*/study.db")))
-        borrow(jobs, self.parts.fingerprint, self.terms.root, (other for other in others if other != self.terms.root))
+        studies = [study.parent for study in sorted(self.terms.root.parent.glob("*/study.db"))]
+        borrow(jobs, self.parts.fingerprint, self.terms.root, studies)
         self.backlog.add(jobs)
 
     def _keep(self, candidate: Candidate) -> None:
@@ -302,14 +304,14 @@ class _Search:
             self._add(self.race.enter(candidate))
             yield CandidateDrawn(candidate=candidate)
 
-    def _time(self, event: EpochEnded) -> None:
+    def _time(self, job: Job, epoch: Epoch) -> None:
         """Learn how long trainings take; refuse a budget that no candidate could be trained in."""
-        if self.timed or event.job.rung.name.split("-")[0] != "start":
+        if self.timed or job.rung.name.split("-")[0] != "start":
             return
         self.timed = True
         every = self.race.levels(self.race.candidates[START])
         lengths = sum(level.epochs * (level.seeds - level.seeds_before) for level in every)
-        needed = 2 * lengths * event.epoch.seconds / self.placement.at_once
+        needed = 2 * lengths * epoch.seconds / self.placement.at_once
         if self.budget < needed:
             raise SearchError(
                 f"a budget of {self.budget:.0f} s is too small: the starting rung, by which all are measured, and one "

@@ -6,6 +6,7 @@ import pytest
 from smallprint.jobs.borrowing import borrow
 from smallprint.jobs.job import Job, Terms, stored_whole
 from smallprint.spec.ladder import Ladder
+from smallprint.spec.recipe import Recipe
 from smallprint.training.data import Dataset
 from tests.jobs.trainings import interrupted, trained
 
@@ -59,8 +60,6 @@ def test_what_is_here_stays_and_what_is_damaged_there_is_not_taken(
 
 
 def test_what_teaches_comes_too(digits: Dataset, tiny: Ladder, lender: Path, tmp_path: Path) -> None:
-    from smallprint.spec.recipe import Recipe
-
     first = tiny.rungs[0]
     taught = Recipe.parse({**first.recipe.sentences(), "loss": f"distilled {first.name}"})
     pupil = replace(first, name="pupil", recipe=taught)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,13 +12,12 @@ from smallprint.jobs.job import Job, stored_whole, with_teachers
 from smallprint.spec.errors import RunError
 
 
-def borrow(jobs: Sequence[Job], data: str, root: Path, others: Iterable[Path]) -> None:
+def borrow(jobs: Sequence[Job], data: str, root: Path, others: Sequence[Path]) -> None:
     """Bring whole runs of jobs, and of what teaches them, from other roots to `root`, where nothing of them is.
 
     A run is that of a job if its network, recipe, data (by fingerprint) and seed are. One that cannot be read or copied
     is trained as if there were none.
     """
-    others = tuple(others)
     for job in with_teachers(jobs):
         folder = job.folder(root)
         lender = None if folder.exists() else next((other for other in others if _has(job, data, other)), None)

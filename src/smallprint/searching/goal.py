@@ -19,6 +19,7 @@ _PASSES = 3  # forward, and two products of the same size backward: to the input
 _VALUE = 72  # what a layer leaves, there and back: normalised, pooled, written and read
 _SMOOTH = 82  # more, where an exponential is taken of it
 _EXPONENTIAL = ("silu", "gelu", "tanh")
+_WEIGHED = ("conv", "depthwise", "linear")
 _CHANNEL = 8  # bytes: a 32-bit bias and a 32-bit factor
 
 
@@ -71,7 +72,7 @@ class Goal:
 
 def _work(step: Step) -> int:
     """What training one layer on one image takes, in multiply-adds."""
-    values = prod(step.output_shape) * step.times if step.kind in ("conv", "depthwise", "linear") else 0
+    values = prod(step.output_shape) * step.times if step.kind in _WEIGHED else 0
     smooth = prod(step.output_shape) * step.times * sum(operation.kind in _EXPONENTIAL for operation in step.operations)
     return _PASSES * step.macs + _VALUE * values + _SMOOTH * smooth
 
@@ -84,7 +85,7 @@ def _flash(step: Step) -> int:
     """
     if step.kind == "operation":
         return _CHANNEL * step.output_shape[0] if any(o.kind == "batchnorm" for o in step.operations) else 0
-    if step.kind not in ("conv", "depthwise", "linear"):
+    if step.kind not in _WEIGHED:
         return 0
     inputs, outputs = step.input_shape[0] // step.groups, step.output_shape[0]
     return step.kernel**2 * inputs * outputs + _CHANNEL * outputs * step.times

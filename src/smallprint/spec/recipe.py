@@ -89,7 +89,7 @@ class Augment:
     contrast: float = field(default=0.0, metadata={"unit": "%"})  # percent, about the image's mean grey
     interpolation: str = field(default="bilinear", metadata={"unit": ("bilinear", "nearest")})
     fill: float = field(default=0.0, metadata={"unit": "fraction"})  # grey outside the image: 0 black, 1 white
-    fade: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, the last: all falls to nothing
+    fade: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, before clean ones: falls to 0
     clean: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, the last: images as they are
 
     def __post_init__(self) -> None:
