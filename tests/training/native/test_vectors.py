@@ -73,6 +73,7 @@ def test_what_lies_beyond_the_range_stays_at_its_end_and_what_is_no_number_stays
     beyond = np.array([-1e30, 1e30, -np.inf, np.inf, np.nan], np.float32)
     np.testing.assert_allclose(_apply("sigmoid", beyond)[:4], [0, 1, 0, 1], atol=1e-37)
     np.testing.assert_allclose(_apply("hyperbolic_tangent", beyond)[:4], [-1, 1, -1, 1], rtol=1e-6)
+    np.testing.assert_allclose(_apply("normal_distribution", beyond)[:4], [0, 1, 0, 1], rtol=1e-6)
     assert np.isfinite(_apply("exponential", beyond)[:4]).all()
     ranged = {*FUNCTIONS, *ABSOLUTE} - {"power_of_2"}  # whoever calls that has seen to its range
     assert all(np.isnan(_apply(name, beyond)[4]) for name in ranged)
