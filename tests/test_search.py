@@ -131,6 +131,15 @@ def test_a_search_that_was_stopped_goes_on_with_what_it_has(easy: Ladder, digits
     assert found_in(again).candidates[0].number == START
 
 
+def test_a_search_whose_time_is_up_asks_for_no_more_than_before(easy: Ladder, digits: Dataset, tmp_path: Path) -> None:
+    first = found_in(list(searched(easy, digits, tmp_path, budget=600, candidates=1)))
+    again = list(searched(easy, digits, tmp_path, budget=0.01))
+    assert isinstance(again[0], SearchStarted)
+    assert first.margin.seeds > 0, "the starting rung's seeds have told of the noise"
+    assert again[0].margin == first.margin
+    assert found_in(again) == first
+
+
 def test_another_search_from_the_same_rung_trains_that_rung_no_second_time(
     easy: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:

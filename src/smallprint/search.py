@@ -12,7 +12,7 @@ from random import Random
 from time import monotonic
 
 from smallprint.jobs.borrowing import borrow
-from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms
+from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms, stored_whole
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.results.holding import Hold
 from smallprint.results.runs import Epoch, Precision, Run, read_runs
@@ -22,7 +22,7 @@ from smallprint.searching.margin import Margin, margin, telling
 from smallprint.searching.race import CANDIDATES, Found, Judged, Race
 from smallprint.searching.space import VERSION, Space
 from smallprint.searching.study import Study
-from smallprint.spec.errors import SearchError
+from smallprint.spec.errors import RunError, SearchError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import trainings
 from smallprint.training.data import Dataset, held_out, load_dataset
@@ -194,21 +194,23 @@ class _Search:
     def events(self) -> Iterator[SearchEvent]:
         """All that happens."""
         earlier = self.study.candidates()
-        self._add(self.race.enter(self.race.candidates[START]))
-        self._add(self._related())
+        known = [*self._added([*self.race.enter(self.race.candidates[START]), *self._related()])]
         for candidate in earlier:
-            self._add(self.race.enter(candidate))
+            known += self._added(self.race.enter(candidate))
         yield SearchStarted(
             goal=self.space.goal, floor=self.space.floor, ceiling=self.space.ceiling, margin=self.race.margin,
             placement=self.placement, candidates=tuple(earlier), spent=self.before, budget=self.budget,
             folder=self.terms.root,
         )  # fmt: skip
+        yield from (event for event in known if not isinstance(event, MarginLearnt))  # it is in what has started
         try:
             yield from self._drawn(self.placement.at_once)
             with closing(trainings(self.backlog, self.parts, self.terms, self.placement)) as told:
                 for event in told:
                     yield event
                     yield from self._heard(event)
+                    if isinstance(event, LAST):
+                        yield from self._drawn(1)
                     if self.left <= 0 and isinstance(event, EpochEnded | RunEnded):
                         break
         except KeyboardInterrupt:
@@ -240,8 +242,6 @@ class _Search:
         elif isinstance(event, RunEnded) and event.job.rung.name in self.related:
             self.measured[self.related[event.job.rung.name]].append(event.run)
             yield self._learnt()
-        if isinstance(event, LAST):
-            yield from self._drawn(1)
 
     def _judged(self, judged: Judged) -> Iterator[SearchEvent]:
         candidate, last_part = judged.candidate, self.left < _LAST_PART * self.budget
@@ -253,14 +253,25 @@ class _Search:
         if candidate.number == START and judged.level.full:
             self.measured[self.space.rung.name] = list(self.race.start_runs.values())
             yield self._learnt()
-        if judged.goes_on and (judged.level.full or not last_part):
-            self._add(self.race.go_on(candidate))
+        if judged.goes_on and (judged.level.full or not last_part or candidate.number == START):
+            yield from self._added(self.race.go_on(candidate))
 
-    def _add(self, jobs: Sequence[Job]) -> None:
-        """Jobs to do; what other searches from this rung have trained, its own start above all, need not be."""
+    def _added(self, jobs: Sequence[Job]) -> Iterator[SearchEvent]:
+        """Jobs to do; and what follows from those that an earlier part, or another search from this rung, has done."""
         studies = [study.parent for study in sorted(self.terms.root.parent.glob("*/study.db"))]
         borrow(jobs, self.parts.fingerprint, self.terms.root, studies)
-        self.backlog.add(jobs)
+        done: list[RunEnded] = []
+        for job in jobs:
+            run = None
+            with suppress(RunError):  # whoever goes to train it says so
+                run = stored_whole(job, self.parts.fingerprint, self.terms.root)
+            if run:
+                done.append(RunEnded(job=job, run=run, reused=True))
+            else:
+                self.backlog.add([job])
+        for event in done:
+            yield event
+            yield from self._heard(event)
 
     def _keep(self, candidate: Candidate) -> None:
         outlook, shown = self.race.outlook, candidate.best_known
@@ -289,7 +300,7 @@ class _Search:
         self.race.margin = self._margin()
         return MarginLearnt(margin=self.race.margin)
 
-    def _drawn(self, jobs: int) -> Iterator[CandidateDrawn]:
+    def _drawn(self, jobs: int) -> Iterator[SearchEvent]:
         """New candidates until so many jobs are to do, so that a worker that becomes free finds one."""
         twins = 0
         while len(self.backlog) < jobs and self.left > _LAST_PART * self.budget and twins < _MOST_TWINS:
@@ -301,8 +312,8 @@ class _Search:
                 candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
                 self._keep(candidate)
                 twins += 1
-            self._add(self.race.enter(candidate))
             yield CandidateDrawn(candidate=candidate)
+            yield from self._added(self.race.enter(candidate))
 
     def _time(self, job: Job, epoch: Epoch) -> None:
         """Learn how long trainings take; refuse a budget that no candidate could be trained in."""

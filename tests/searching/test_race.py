@@ -142,14 +142,14 @@ def test_the_smallest_that_keeps_it_is_found_not_the_best() -> None:
     assert [one.amount for one in found.front] == [500, 800, 1200]
 
 
-def test_where_none_keeps_it_the_nearest_is_found() -> None:
+def test_where_none_keeps_it_the_one_that_misses_least_is_the_nearest() -> None:
     running = race()
-    for number, (amount, right) in enumerate([(1200, 910), (1000, 912)]):
+    for number, (amount, right) in enumerate([(1200, 912), (300, 890), (1000, 912)]):
         through(running, candidate(number, amount), 800, 900, right, right)
     found = running.found()
     assert not found.keeps
     assert found.best
-    assert found.best.number == 1
+    assert found.best.number == 2
 
 
 def test_two_seeds_are_not_enough_to_be_found() -> None:

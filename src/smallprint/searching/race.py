@@ -172,8 +172,7 @@ class Race:
         if keepers:
             best = min(keepers, key=lambda one: (one.amount, one.shown[-1].error))
         elif measured:
-            outlook = self.outlook
-            best = min(measured, key=lambda one: (not _seasoned(one), outlook.worth(one)))
+            best = min(measured, key=lambda one: (not _seasoned(one), one.shown[-1].error, one.amount))
         return Found(
             best=best,
             keeps=bool(keepers),
