@@ -202,7 +202,7 @@ class _Search:
             placement=self.placement, candidates=tuple(earlier), spent=self.before, budget=self.budget,
             folder=self.terms.root,
         )  # fmt: skip
-        yield from (event for event in known if not isinstance(event, MarginLearnt))  # it is in what has started
+        yield from (event for event in known if not isinstance(event, MarginLearnt))  # the start has told it
         try:
             yield from self._drawn(self.placement.at_once)
             with closing(trainings(self.backlog, self.parts, self.terms, self.placement)) as told:
