@@ -107,6 +107,24 @@ def test_ctrl_c_ends_it_with_a_word_and_the_same_command_goes_on(here: Path) -> 
     assert "an earlier part took" in again.stdout
 
 
+def test_ctrl_c_that_falls_where_python_drops_exceptions_ends_it_all_the_same(here: Path) -> None:
+    code = """
+import time
+from smallprint.commands.training import _stopping_tidily
+class Freed:
+    def __del__(self):
+        raise KeyboardInterrupt
+with _stopping_tidily():
+    Freed()
+    time.sleep(60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=plain_environment(), capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "the same command goes on behind them" in done.stderr
+    assert done.stderr.rstrip().endswith("Exit: 130"), "which the command line ends with"
+
+
 def test_a_worker_that_is_killed_loses_nothing_but_its_training(here: Path) -> None:
     command = [sys.executable, "-m", "smallprint", "search", PLACE, "--candidates", "5", "--workers", "2"]
     with subprocess.Popen(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -182,7 +184,8 @@ def search(
 @contextmanager
 def _stopping_tidily() -> Iterator[None]:
     """Let Ctrl-C, and SIGTERM like it, end what is under way with a word on how it goes on."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before, hook = signal.signal(signal.SIGTERM, signal.default_int_handler), sys.unraisablehook
+    sys.unraisablehook = _once_more
     try:
         yield
     except KeyboardInterrupt:
@@ -190,6 +193,24 @@ def _stopping_tidily() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
+
+
+def _once_more(dropped: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that falls into a finalizer, where Python drops every exception, comes again a little later."""
+    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+
+    def come() -> None:
+        if sys.platform == "win32":
+            interrupt_main()
+        else:  # which wakes it from what it waits for
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    again = threading.Timer(0.05, come)
+    again.daemon = True
+    again.start()
 
 
 def _say_stopped() -> None:
