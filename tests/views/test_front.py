@@ -57,6 +57,13 @@ def test_the_front_and_who_keeps_what_is_needed_are_those_of_the_race(candidates
     assert picture.best == (found.best.number if found.best and found.keeps else None)
 
 
+def test_what_is_better_by_the_last_digit_alone_is_in_front_here_as_in_the_race() -> None:
+    seeds = ((0.0, 0.0, 0.0, 0.0, 0.13, 0.2, 0.2, 0.2), (0.0, 0.0, 0.0, 0.0, 0.166, 0.2, 0.2, 0.164))
+    both = [candidate(0, 101, (0.0,), (0.0,), (0.0,), (0.0,) * 3, seeds[0])]
+    both.append(candidate(1, 100, (0.0,), (0.0,), (0.0,), (0.0,) * 3, seeds[1]))
+    assert [point.number for point in picture_of(*both).front] == [one.number for one in raced(*both).front()]
+
+
 def test_only_what_was_trained_at_full_length_is_a_point() -> None:
     picture = picture_of(
         candidate(0, 500, (0.3,), (0.2,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import ceil, floor, log10
+from math import ceil, floor, inf, log10
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -84,10 +84,10 @@ def front_picture(
     """
     points: list[FrontPoint] = []
     measured = [(one, shown) for one in candidates if (shown := at_full_length(one, contract)) and not shown.diverged]
-    highest = -1.0
+    least = inf  # error of those before
     for one, shown in sorted(measured, key=lambda both: (both[0].amount, both[1].error)):
-        leads = not shown.stopped and 1 - shown.error > highest
-        highest = 1 - shown.error if leads else highest
+        leads = not shown.stopped and shown.error < least
+        least = shown.error if leads else least
         enough = len(shown.errors) >= enough_seeds and not shown.stopped
         points.append(
             FrontPoint(
