@@ -224,15 +224,17 @@ def test_what_is_wrong_with_one_folder_leaves_that_run_and_the_others_are_traine
 def test_folders_that_are_taken_away_or_damaged_on_the_way_stop_no_other_run(
     long: Ladder, digits: Dataset, tmp_path: Path
 ) -> None:
-    jobs = jobs_of(replace(long, rungs=long.rungs[:1]), 4)
+    rung = replace(long.rungs[0], recipe=replace(long.rungs[0].recipe, epochs=200))  # longer than it takes to step in
+    jobs = jobs_of(replace(long, rungs=(rung,)), 4)
     taken, *_, damaged = jobs
     events: list[JobEvent] = []
     for event in side_by_side(Backlog(jobs), digits, terms(tmp_path), 2):
+        if not events:  # two of the four are in training, none is through: the last has not begun
+            damaged.folder(tmp_path).mkdir()
+            (damaged.folder(tmp_path) / "run.json").write_text("{")
         events.append(event)
         if isinstance(event, EpochEnded) and event.job == taken and taken.folder(tmp_path).exists():
             taken.folder(tmp_path).rename(tmp_path / "elsewhere")  # removing it would race with who writes into it
-            damaged.folder(tmp_path).mkdir()
-            (damaged.folder(tmp_path) / "run.json").write_text("{")
     left = {event.job.seed: event.reason for event in events if isinstance(event, RunLeft)}
     assert left.keys() == {taken.seed, damaged.seed}
     assert left[taken.seed].endswith(": was taken away while it was written; start again to train that run")
