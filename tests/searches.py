@@ -22,7 +22,7 @@ from tests.searching.candidates import candidate, ladder
 IMAGES = 1_000
 COMMAND = "smallprint search small:start --budget 10m"
 MARGIN = Margin(  # 90.6% needed
-    promised=0.90, offset=0.01, offset_noise=0.0, noise=0.01, rate=0.9, rungs=3, seeds=4, pending=False
+    promised=0.90, offset=0.01, offset_noise=0.0, noise=0.01, rate=0.9, rungs=3, seeds=4
 )
 HERE = Environment(smallprint="0", python="3", torch="2", numpy="2", platform="any", device="cpu", threads=1)
 

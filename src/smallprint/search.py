@@ -194,7 +194,7 @@ class _Search:
     def events(self) -> Iterator[SearchEvent]:
         """All that happens."""
         earlier = self.study.candidates()
-        known = [*self._added([*self.race.enter(self.race.candidates[START]), *self._related()])]
+        known = list(self._added([*self.race.enter(self.race.candidates[START]), *self._related()]))
         for candidate in earlier:
             known += self._added(self.race.enter(candidate))
         yield SearchStarted(

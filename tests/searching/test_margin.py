@@ -40,8 +40,8 @@ def test_with_nothing_stored_held_out_images_stand_for_test_images_and_the_noise
     assert found.noise == pytest.approx(0.6 * coin)
     assert found.offset_noise == pytest.approx(0.6 * coin * sqrt(2))
     assert found.needed == pytest.approx(0.99 + NormalDist().inv_cdf(0.95) * 0.6 * coin * sqrt(3))
-    assert "taken as equal until a rung" in found.text
-    assert not found.pending  # and nothing is to come that would tell
+    assert "taken as equal, as no rung has been judged by both yet" in found.text
+    assert found.guessed
 
 
 def test_a_rung_that_both_have_judged_gives_the_offset() -> None:
@@ -54,8 +54,8 @@ def test_a_rung_that_both_have_judged_gives_the_offset() -> None:
 
 def test_the_offset_is_a_guess_until_a_rung_that_test_images_have_judged_is_judged_by_held_out_ones() -> None:
     tested = {"start": runs(9920, 9930)}
-    assert margin(CONTRACT, tested, {"start": []}, IMAGES).pending
-    assert not margin(CONTRACT, tested, {"start": runs(9900)}, IMAGES).pending
+    assert margin(CONTRACT, tested, {"start": []}, IMAGES).guessed
+    assert not margin(CONTRACT, tested, {"start": runs(9900)}, IMAGES).guessed
 
 
 def test_three_rungs_say_how_much_the_offset_varies() -> None:

@@ -18,7 +18,7 @@ from tests.searching.candidates import LADDER, candidate, ladder
 IMAGES = 1000
 HERE = Environment(smallprint="0", python="3", torch="2", numpy="2", platform="any", device="cpu", threads=1)
 MARGIN = Margin(  # needed: 91.6%
-    promised=0.90, offset=0, offset_noise=0, noise=0.01, rate=0.9, rungs=0, seeds=0, pending=False
+    promised=0.90, offset=0, offset_noise=0, noise=0.01, rate=0.9, rungs=1, seeds=0
 )
 
 
@@ -76,7 +76,7 @@ def test_at_full_length_it_stops_where_it_can_no_longer_keep_the_contract() -> N
 
 
 def test_nothing_is_stopped_by_a_margin_that_is_still_a_guess() -> None:
-    running = Race(ladder(), ladder().rungs[0], 1500, IMAGES, replace(MARGIN, pending=True))
+    running = Race(ladder(), ladder().rungs[0], 1500, IMAGES, replace(MARGIN, rungs=0))
     through(running, candidate(1, 1000), 800, 900)
     (job,) = running._laps[1].jobs
     assert job.rung.name == "start"

@@ -15,7 +15,7 @@ from smallprint.spec.ladder import Ladder, diff
 from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.views.search_result import FILE, SearchResult, level_said
-from tests.searches import drawn, raced, result, some
+from tests.searches import MARGIN, drawn, raced, result, some
 from tests.searching.candidates import LADDER, LEVELS, candidate, ladder
 
 
@@ -135,6 +135,15 @@ def test_a_search_in_which_all_were_stopped_says_how_near_the_best_of_them_was(t
         "contract; the best of them, 500 parameters, had 70.00%; held-out images must show 90.64% over at least 3 "
         "seeds (the start itself reached 50.00%)"
     )
+
+
+def test_a_search_that_does_not_know_how_test_images_relate_says_how_it_would(tmp_path: Path) -> None:
+    guessed = replace(MARGIN, rungs=0)
+    for rivals, told in ((some(keeps=False), True), (some()[:1], True), (some(), False)):
+        steps = result(tmp_path, raced(*rivals, margin=guessed).found()).next_steps
+        assert any("smallprint climb" in step.said for step in steps) == told
+    steps = result(tmp_path, found(keeps=False)).next_steps
+    assert not any("smallprint climb" in step.said for step in steps)
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -32,7 +32,11 @@ class Margin:
     rate: float  # share of seeds that are to keep the contract
     rungs: int  # that the offset was measured with
     seeds: int  # that the noise was measured with, beyond the first of each rung
-    pending: bool  # a first rung is still to be trained for both, so that the offset is a guess until then
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the offset is a guess: no rung has been judged by both yet."""
+        return not self.rungs
 
     @property
     def line(self) -> float:
@@ -51,7 +55,7 @@ class Margin:
         related = (
             f"test minus held-out was {100 * self.offset:+.2f} points over {_counted(self.rungs, 'rung')}"
             if self.rungs
-            else "taken as equal until a rung has been trained for both"
+            else "taken as equal, as no rung has been judged by both yet"
         )
         measured = f"over {_counted(self.seeds, 'further seed')}" if self.seeds else "assumed"
         return (
@@ -92,7 +96,6 @@ def margin(
         rate=float(certainty.rate),
         rungs=len(offsets),
         seeds=seeds,
-        pending=not offsets and any(on_test.get(name) for name in held_out),
     )
 
 

@@ -115,7 +115,7 @@ class Race:
             name = f"{rung.name}-{level.epochs}-epochs"
             rung = replace(rung, name=name, recipe=shortened(rung.recipe, level.epochs))
         threshold = None
-        if level.full and level.seeds == 1 and candidate.number != START and not self.margin.pending:
+        if level.full and level.seeds == 1 and candidate.number != START and not self.margin.guessed:
             correct = ceil(self.margin.line * self._images - 1e-9)
             threshold = Threshold(since=level.epochs - level.last + 1, correct=correct)
         teacher = self._ladder.teacher(rung)

@@ -132,16 +132,21 @@ class SearchResult:
         """What a person can do now."""
         longer = "" if self.stopped else " with a larger --budget; it counts the time of all parts"
         go_on = Step(f"to go on, give the same command{longer}")
+        learn = Step(
+            f"how held-out and test images relate is a guess so far: 'smallprint climb' {self.start.name} with "
+            "--seeds 3 into the same --runs, and the same search will know"
+        )
         rung = self.rung
         if rung is None:
-            return (go_on,)
+            return (learn, go_on) if self.found.margin.guessed else (go_on,)
         certify = f"smallprint certify {shlex.quote(f'{self.folder / FILE}:{rung.name}')}"
         if self.found.keeps:
             judged = "to certify it, with fresh seeds and on the test images, which this search has not seen"
             paste = Step("or paste it into the ladder file and certify it there")
             return (Step(judged, certify), paste, go_on)
         anyway = Step("to judge the nearest one on the test images all the same", certify)
-        return (go_on, Step("a higher --ceiling lets larger networks in"), anyway)
+        steps = (go_on, Step("a higher --ceiling lets larger networks in"), anyway)
+        return (learn, *steps) if self.found.margin.guessed else steps
 
     @property
     def drawn(self) -> tuple[Candidate, ...]:
