@@ -22,7 +22,7 @@ _BACKWARD: Mapping[str, str] = {  # {v} went in
 }
 _DERIVATIVES: Mapping[str, str] = {  # {y} came out; whoever has worked out that has most of this
     "silu": "{y} + sigmoid({v}) * (1.0f - {y})",
-    "gelu": "normal_distribution({v}) + {v} * normal_density({v})",
+    "gelu": "gelu_derivative({v})",
     "tanh": "1.0f - {y} * {y}",
 }
 

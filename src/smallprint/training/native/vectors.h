@@ -269,11 +269,6 @@ INLINE V hyperbolic_tangent(V x)
   return e / (e + 2.0f);
 }
 
-INLINE V normal_density(V x)
-{
-  return power_of_2(within(x * x * -0.72134752044448170f, -126, 0)) * 0.39894228040143268f;
-}
-
 // 1/2 + x P(x^2) / Q(x^2), fitted for the least error between -5.4 and 5.4: 6e-9, and with 32 bits below 2e-7.
 // Below that it is 0 to the last digit, which GELU multiplies by x; what is no number stays none.
 INLINE V normal_distribution(V x)
@@ -292,4 +287,23 @@ INLINE V normal_distribution(V x)
   q = q * s + 2.5031784671e-1f;
   q = q * s + 1.0f;
   return where(~(x <= -5.4f), 0.5f + z * p * inverse(q));
+}
+
+// The derivative of x normal_distribution(x), in the same form between -6 and 6: 1.4e-7, and with 32 bits below 4e-7.
+INLINE V gelu_derivative(V x)
+{
+  V z = within(x, -6.0f, 6.0f), s = z * z;
+  V p = spread(1.9088514251e-7f);
+  p = p * s + 3.5850576912e-5f;
+  p = p * s + 2.4184016421e-5f;
+  p = p * s + 1.4209174839e-2f;
+  p = p * s - 3.0743458252e-2f;
+  p = p * s + 7.9788453292e-1f;
+  V q = spread(8.8874794672e-6f);
+  q = q * s + 1.9351982133e-4f;
+  q = q * s + 3.5287624943e-3f;
+  q = q * s + 4.1064694138e-2f;
+  q = q * s + 2.9480567424e-1f;
+  q = q * s + 1.0f;
+  return where(~(x <= -6.0f), 0.5f + z * p * inverse(q));
 }
