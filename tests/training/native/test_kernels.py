@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn.grad import conv2d_weight
 
 from smallprint.spec.trace import Shape
-from smallprint.training.native.kernels import Geometry, convolution, pack, parts, tiling, weight_gradient
+from smallprint.training.native.kernels import Geometry, convolution, pack, weight_gradient
 from smallprint.training.native.plan import Convolution
 from tests.training.native.snippets import aligned, call, compiled, lanes, tensor, vectors
 
@@ -34,6 +31,7 @@ LAYERS: list[tuple[int, int, int, int, Shape, int]] = [
     (18, 1, 3, 1, (1, 16, 17), 2),
     (7, 1, 0, 1, (3, 7, 7), 20),
     (1, 1, 0, 1, (40, 1, 1), 33),
+    (3, 1, 1, 1, (3, 40, 30), 9),  # so many rows that the weight gradient takes them in slices
 ]
 
 
@@ -46,7 +44,7 @@ def _geometry(layer: tuple[int, int, int, int, Shape, int], *, back: bool = Fals
     return Geometry(convolution=conv, source=target if back else source, target=source if back else target, back=back)
 
 
-REGISTERS = 24
+REGISTERS = (16, 32)  # tiles are chosen by their number; any processor can compute either
 
 
 def _halves(rows: int) -> tuple[str, str]:
@@ -55,7 +53,7 @@ def _halves(rows: int) -> tuple[str, str]:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def _library(registers: int) -> ctypes.CDLL:
     """Every layer's kernels in one library, with bias forward."""
     lines: list[str] = []
     for index, layer in enumerate(LAYERS):
@@ -65,20 +63,20 @@ def _library() -> ctypes.CDLL:
             return [f"at[{o * width + c}] = a{o}_{c};" for o in range(outputs) for c in range(columns)]
 
         lines += convolution(
-            f"ahead_{index}", ahead, REGISTERS, lambda o, c, w=ahead.target[2]: store(o, c, w),  # type: ignore[misc]
+            f"ahead_{index}", ahead, registers, lambda o, c, w=ahead.target[2]: store(o, c, w),  # type: ignore[misc]
             "const float *restrict bias",
         )  # fmt: skip
-        lines += convolution(f"back_{index}", back, REGISTERS, lambda o, c, w=back.target[2]: store(o, c, w))  # type: ignore[misc]
+        lines += convolution(f"back_{index}", back, registers, lambda o, c, w=back.target[2]: store(o, c, w))  # type: ignore[misc]
         for kept, sign in (("vectors", None), ("written", "="), ("added", "+=")):
-            lines += weight_gradient(f"weigh_{index}_{kept}", ahead, REGISTERS, sign)
+            lines += weight_gradient(f"weigh_{index}_{kept}", ahead, registers, sign)
         weights = layer[0] ** 2 * ahead.inputs * layer[5]
         lines += [
             f"void forward_{index}(const V *x, const float *parameters, const float *bias, V *y, float *packed) {{",
-            *pack(ahead, 0, REGISTERS),
+            *pack(ahead, 0, registers),
             *(f"ahead_{index}(x, packed, y, {rows}, bias);" for rows in _halves(ahead.target[1])),
             "}",
             f"void backward_{index}(const V *d, const float *parameters, V *dx, float *packed) {{",
-            *pack(back, 0, REGISTERS),
+            *pack(back, 0, registers),
             *(f"back_{index}(d, packed, dx, {rows});" for rows in _halves(back.target[1])),
             "}",
             f"void gradient_{index}(const V *x, const V *d, const int32_t *valid, float *out, int add) {{",
@@ -92,10 +90,11 @@ def _library() -> ctypes.CDLL:
     return compiled("\n".join(lines))
 
 
+@pytest.mark.parametrize("registers", REGISTERS)
 @pytest.mark.parametrize("index", range(len(LAYERS)), ids=[" ".join(map(str, layer)) for layer in LAYERS])
-def test_convolution_its_way_back_and_its_weight_gradient_are_those_of_pytorch(index: int) -> None:
+def test_convolution_its_way_back_and_its_weight_gradient_are_those_of_pytorch(index: int, registers: int) -> None:
     kernel, stride, pad, groups, source, outputs = LAYERS[index]
-    library = _library()
+    library = _library(registers)
     count, rng = lanes(library), np.random.default_rng(index)
     x = torch.from_numpy(rng.normal(size=(count, *source))).requires_grad_()
     w = torch.from_numpy(rng.normal(size=(outputs, source[0] // groups, kernel, kernel))).requires_grad_()
@@ -127,7 +126,7 @@ def test_convolution_its_way_back_and_its_weight_gradient_are_those_of_pytorch(i
 
 
 def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> None:
-    library = _library()
+    library = _library(REGISTERS[0])
     count, rng = lanes(library), np.random.default_rng(0)
     images = vectors(rng.normal(size=(count, 2, 6, 9)), count)
     gradients = vectors(rng.normal(size=(count, 7, 4, 7)), count)
@@ -137,31 +136,6 @@ def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> No
     x, d = torch.from_numpy(tensor(images)[:3].copy()), torch.from_numpy(tensor(gradients)[:3].copy())
     expected = conv2d_weight(x, (7, 2, 3, 3), d)
     np.testing.assert_allclose(written, expected.numpy().ravel(), atol=1e-4)
-
-
-@given(st.integers(1, 3000), st.integers(1, 60))
-def test_parts_cover_everything_in_nearly_equal_sizes(total: int, largest: int) -> None:
-    found = parts(total, largest)
-    assert [place for first, size in found for place in range(first, first + size)] == list(range(total))
-    sizes = [size for _, size in found]
-    assert max(sizes) <= largest
-    assert max(sizes) - min(sizes) <= 1
-    assert len(sizes) == -(-total // largest)
-
-
-@pytest.mark.parametrize("registers", [12, 24])
-def test_a_tile_fits_into_the_registers_with_what_it_reads(registers: int) -> None:
-    for outputs, columns in product((1, 3, 8, 10, 16, 100), (1, 5, 12, 24, 26)):
-        high, wide = tiling(outputs, columns, registers)
-        assert high <= outputs
-        assert wide <= columns
-        assert high * wide + wide + 2 <= registers
-
-
-def test_a_tile_is_as_large_as_the_latency_of_a_multiply_add_asks_for() -> None:
-    for outputs, columns in ((8, 26), (16, 24), (12, 10), (10, 12)):
-        high, wide = tiling(outputs, columns, 24)
-        assert high * wide >= 8
 
 
 def test_columns_outside_the_image_are_read_by_no_tap() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby, product
+from itertools import groupby, product
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native.plan import Convolution
+from smallprint.training.native.tiles import gradient_tiling, latency, parts, tiling
 
 Lines = list[str]
-_LATENCY = 8  # multiply-adds that two units must have in flight
+_SLICE = 16384  # bytes
 
 
 def block(head: str, body: Iterable[str]) -> Lines:
@@ -76,39 +77,6 @@ class Geometry:
 def place(row: str, held: int | None) -> str:
     """C for where a row stands in memory that holds so many rows at a time; None: all of them."""
     return f"({row})" if held is None else f"(unsigned)({row}) % {held}"
-
-
-def parts(total: int, largest: int) -> list[tuple[int, int]]:
-    """Cut `total` into nearly equal parts of at most `largest`: (first, size), the larger ones first."""
-    sizes = [size for size, count in _sizes(total, largest) for _ in range(count)]
-    return list(zip(accumulate(sizes, initial=0), sizes, strict=False))
-
-
-def _sizes(total: int, largest: int) -> list[tuple[int, int]]:
-    """The sizes of those parts, each with how many there are."""
-    count = -(-total // largest)
-    size, longer = divmod(total, count)
-    return [(s, n) for s, n in ((size + 1, longer), (size, count - longer)) if n]
-
-
-def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
-    """Output channels and columns of one register tile: the fewest cycles by a model of the vector units.
-
-    A tap of a tile costs its multiply-adds, its loads, or the latency of its chains, whichever is most.
-    """
-    best, found = float("inf"), (1, 1)
-    for high in range(1, min(outputs, 16) + 1):
-        for wide in range(1, min(columns, 16) + 1):
-            if high * wide + wide + 2 > registers:
-                continue
-            cycles = sum(
-                many * more * (max(o * c, o + c, _LATENCY) + 1)
-                for o, many in _sizes(outputs, high)
-                for c, more in _sizes(columns, wide)
-            )
-            if cycles < best:
-                best, found = cycles, (high, wide)
-    return found
 
 
 def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
@@ -250,11 +218,11 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, sign: str | N
     takes floats: the sums over the lanes of a last parameter, `valid`, are written (=) or added (+=) to it.
     """
     conv = geometry.convolution
-    high, deep, taps = _gradient_tiling(geometry, registers)
+    high, deep, taps = gradient_tiling(geometry.outputs, geometry.inputs, conv.kernel, registers)
     height, stride, pad = geometry.source[1], conv.stride, conv.pad
     rows = [
-        f"const int top = {pad} - ky, first = max(from, top > 0 ? (top + {stride - 1}) / {stride} : 0);",
-        f"const int last = min(to, ({height - 1 + pad + stride} - ky) / {stride});",
+        f"const int top = {pad} - ky, first = max(slice, top > 0 ? (top + {stride - 1}) / {stride} : 0);",
+        f"const int last = min(end, ({height - 1 + pad + stride} - ky) / {stride});",
     ]
     tiles: Lines = []
     for kx, taps_here in parts(conv.kernel, taps):
@@ -262,12 +230,18 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, sign: str | N
             o_starts = [first for first, _ in o_blocks]
             for i_size, i_blocks in groupby(parts(geometry.inputs, deep), key=lambda part: part[1]):
                 i_starts = [first for first, _ in i_blocks]
-                tile = _gradient_tile(geometry, (o_size, i_size), (kx, taps_here), sign)
+                tile = _gradient_tile(geometry, (o_size, i_size), (kx, taps_here), latency(registers), sign)
                 tiles += block(
                     f"for (int o = {o_starts[0]}; o < {o_starts[-1] + o_size}; o += {o_size})",
                     block(f"for (int i = {i_starts[0]}; i < {i_starts[-1] + i_size}; i += {i_size})", tile),
                 )
-    looped = block(f"for (int ky = 0; ky < {conv.kernel}; ky++)", [*rows, *tiles])
+    # So many rows at a time that the output's gradient of one tile stays in the first-level cache for all its inputs.
+    held = "to - from" if sign else f"max(2, {_SLICE} / (int)sizeof(V) / {high * geometry.target[2]})"
+    slices = [
+        f"const int end = min(to, slice + {held});",
+        *block(f"for (int ky = 0; ky < {conv.kernel}; ky++)", [*rows, *tiles]),
+    ]
+    looped = block(f"for (int slice = from; slice < to; slice += {held})", slices)
     out, valid = ("float *restrict out", ", I valid") if sign else ("V *restrict out", "")
     return block(
         f"static void {name}(const V *restrict x, const V *restrict d, {out}, int from, int to{valid})",
@@ -275,32 +249,15 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, sign: str | N
     )
 
 
-def _gradient_tiling(geometry: Geometry, registers: int) -> tuple[int, int, int]:
-    """Output channels, input channels and taps of one register tile of the weight gradient."""
-    kernel = geometry.convolution.kernel
-    best, found = float("inf"), (1, 1, 1)
-    for high in range(1, min(geometry.outputs, 8) + 1):
-        for deep in range(1, min(geometry.inputs, 8) + 1):
-            for taps in range(1, kernel + 1):
-                if high * deep * taps + high + 2 > registers:
-                    continue
-                cycles = sum(
-                    many * more * again * (max(o * i * k, o + i * k, _LATENCY) + 1)
-                    for o, many in _sizes(geometry.outputs, high)
-                    for i, more in _sizes(geometry.inputs, deep)
-                    for k, again in _sizes(kernel, taps)
-                )
-                if cycles < best:
-                    best, found = cycles, (high, deep, taps)
-    return found
-
-
-def _gradient_tile(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], sign: str | None) -> Lines:
+def _gradient_tile(
+    geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], least: int, sign: str | None
+) -> Lines:
+    """One tile over the rows of a slice, with at least so many sums: few alone would wait."""
     conv = geometry.convolution
     (outputs, inputs), (first_tap, tap_count) = size, taps
     width, target_width = geometry.source[2], geometry.target[2]
     names = [(o, i, k) for o in range(outputs) for i in range(inputs) for k in range(first_tap, first_tap + tap_count)]
-    ways = -(-_LATENCY // len(names))  # sums of each weight, of every other column: few sums alone would wait
+    ways = -(-least // len(names))  # sums of each weight, of every other column
     source_row = place(f"r * {conv.stride} + ky - {conv.pad}", geometry.source_rows)
     target_row = place("r", geometry.target_rows)
     row_loop = block(

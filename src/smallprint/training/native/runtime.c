@@ -49,6 +49,9 @@ INLINE void multiply(U a, uint32_t b, U *high, U *low)
 #if LANES == 16
   W even = (W)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(b));
   W odd = (W)_mm512_mul_epu32((__m512i)((W)a >> 32), _mm512_set1_epi64(b));
+#elif LANES == 8 && defined(__AVX2__)
+  W even = (W)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+  W odd = (W)_mm256_mul_epu32((__m256i)((W)a >> 32), _mm256_set1_epi64x(b));
 #else
   W even = ((W)a & 0xffffffffu) * b, odd = ((W)a >> 32) * b;
 #endif
@@ -78,7 +81,7 @@ void draw_mask(struct group *g, uint16_t *mask, int vectors, uint32_t index, uin
         drawn >>= 16;
       else
         drawn &= 0xffff;
-      mask[word + half] = bits((I)(drawn >= threshold));
+      mask[word + half] = bits((I)drawn >= (int)threshold);  // signed: not every processor compares without
     }
   }
 }

@@ -13,7 +13,7 @@ from smallprint.training.native.stages import StageWriter
 
 def write_source(plan: Plan, registers: int) -> str:
     """The C of a network, for a processor with that many vector registers."""
-    layout, registers = lay_out(plan), registers * 3 // 4  # the compiler needs the rest
+    layout = lay_out(plan)
     writers, packed = [], 0
     for index in range(len(plan.stages)):
         writers.append(StageWriter(plan, layout, index, packed, registers))
