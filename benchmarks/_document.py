@@ -16,7 +16,7 @@ from typing import Any
 import smallprint
 
 RESULTS = Path(__file__).parent / "results"
-_NO_SETTINGS = ("json", "write", "trial")
+_NO_SETTINGS = ("json", "write", "trial", "runs")  # the last a folder of this machine, which says nothing to others
 
 
 class Benchmark:
@@ -39,27 +39,34 @@ class Benchmark:
         self._begun, self._load = perf_counter(), _load()
         return asked
 
-    def tell(self, asked: argparse.Namespace, found: Mapping[str, Any], said: str) -> None:
-        """Print what was found, and write it where that is asked for."""
+    def tell(self, asked: argparse.Namespace, found: Mapping[str, Any], said: str, *, part: str = "") -> None:
+        """Print what was found, and write it where that is asked for; a `part` of a benchmark has a file of its own."""
         document = self.document(asked, found)
         if asked.write:
             RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"{self.name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            file = RESULTS / f"{self.name}{f'-{part}' if part else ''}.json"
+            file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(json.dumps(document, indent=1) if asked.json else said)
 
     def document(self, asked: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that is needed to repeat what was found, or to doubt it, and what was found."""
-        words = [word for word in sys.argv[1:] if word not in ("--json", "--write", "--trial")]
         return {
             "benchmark": self.name,
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "command": shlex.join(["python", "-m", "benchmarks", self.name, *words]),
+            "command": shlex.join(["python", "-m", "benchmarks", self.name, *_settings(sys.argv[1:])]),
             "trial": asked.trial,
             "seconds_in_all": round(perf_counter() - self._begun, 1),
             "machine": {**_machine(), "load_before": self._load},
             "settings": {key: value for key, value in vars(asked).items() if key not in _NO_SETTINGS},
             **found,
         }
+
+
+def _settings(words: list[str]) -> list[str]:
+    """The words of a command line that say what is measured."""
+    flags = [f"--{name}" for name in _NO_SETTINGS]
+    behind = {index + 1 for index, word in enumerate(words) if word == "--runs"}  # the folder
+    return [word for index, word in enumerate(words) if word not in flags and index not in behind]
 
 
 def _machine() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cells import NONE, duration, row, spread, times
+from cells import NONE, duration, percent, row, spread, times
 
 
 def epoch(root: Path) -> str:
@@ -24,6 +24,34 @@ def speed(root: Path, name: str, *parts: str) -> str:
     if said is None:
         return f"Not yet measured: `python -m benchmarks {name} --write` does it."
     return f"{_SPEED[name](said, *parts)}\n\n{_made(said)}"
+
+
+def ways(root: Path) -> str:
+    """Where rungs end that were trained the native way and PyTorch's."""
+    found = sorted((root / "benchmarks" / "results").glob("ways-*.json"))
+    if not found:
+        return "Not yet measured: `python -m benchmarks ways --write` does it."
+    tables = []
+    for said in (json.loads(file.read_text(encoding="utf-8")) for file in found):
+        head = ["trained by", "mean", "standard deviation", "lowest", "highest", "mean of the best epochs",
+                "seeds that keep the contract"]  # fmt: skip
+        rows = [row(head), "|---|--:|--:|--:|--:|--:|--:|"]
+        for way, name in (("native", "the native step"), ("pytorch", "PyTorch")):
+            side = said["sides"][way]
+            sample = side["worst"]
+            rows.append(row([
+                name, f"{side['mean']:.3f}", f"{side['deviation']:.3f}", percent(min(sample)), percent(max(sample)),
+                f"{side['best_epoch']:.3f}", f"{side['kept']} of {len(sample)}",
+            ]))  # fmt: skip
+        difference, p = said["difference"], said["p"]
+        tables.append("\n".join([
+            f"`{said['rung']}`, the worst test accuracy of the last {said['last_epochs']} of {said['epochs']} epochs, "
+            "in percent:", "", *rows, "",
+            f"Native minus PyTorch: {difference['mean']:+.3f} points, {difference['from']:+.3f} to "
+            f"{difference['to']:+.3f} with 95% confidence; p = {p['welch']:.2f} (Welch), "
+            f"{p['kolmogorov_smirnov']:.2f} (Kolmogorov and Smirnov). {_made(said)}",
+        ]))  # fmt: skip
+    return "\n\n".join(tables)
 
 
 def compared(root: Path) -> str:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark_tables import compared, epoch, speed
+from benchmark_tables import compared, epoch, speed, ways
 from record_tables import progressive, published, records
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "epoch": epoch,
     "speed": speed,
     "compared": compared,
+    "ways": ways,
 }
 
 

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from benchmarks import contract, first, growth
+from benchmarks import contract, first, growth, ways
 from benchmarks.__main__ import PLAN
 from benchmarks._command import until_line, whole
 from benchmarks._document import Benchmark
@@ -36,6 +37,8 @@ from smallprint.training.machine import cores
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+
+ANYWHERE = Environment(smallprint="0", python="3", torch="2", numpy="2", platform="any", device="cpu", threads=1)
 
 needs_mnist = pytest.mark.skipif(
     find_dataset("mnist") is None, reason="MNIST is not on this machine: SMALLPRINT_DATA does not say where"
@@ -107,6 +110,8 @@ def test_what_is_planned_is_understood(name: str, kind: str, monkeypatch: pytest
         ("contract", "--of progressive:steplr-sdg", "steplr-sgd"),
         ("contract", "--part 9,1", "--part is at least 1,1 and at most 8,15"),
         ("contract", "--part much", "no pair of numbers"),
+        ("ways", "--of progressive:steplr-adma", "steplr-adam"),
+        ("ways", "--seeds 1", "at least 2"),
         ("first", "--of digitz:base", "digits"),
         ("contended", "--round 3", "unrecognized arguments: --round"),
     ],
@@ -302,6 +307,51 @@ def test_sides_are_compared_round_by_round(
         measured = [side["seconds_per_step"][state] for side in (pytorch, ours)]
         assert pytorch["ratios"][state] == ratio(*measured)
     assert said["ratio"] == pytorch["ratios"]["contended"]["median"]
+
+
+def ended(seed: int, *right: int) -> Run:
+    """A run of `digits:base`'s contract: so many of 359 test images right in its last epochs."""
+    epochs = tuple(
+        Epoch(epoch=number, learning_rate=0.1, train_loss=1, train_correct=1, train_total=1, test_loss=1,
+              test_correct=correct, test_total=359, seconds=1)
+        for number, correct in enumerate((*range(30 - len(right)), *right), start=1)
+    )  # fmt: skip
+    return Run(
+        ladder="digits", rung="base", seed=seed, status="finished", reason="", identity="", data="", parameters=1304,
+        macs=1, planned=30, environment=ANYWHERE, epochs=epochs,
+    )  # fmt: skip
+
+
+def test_two_ways_are_compared_by_the_worst_of_their_last_epochs(ladder: Ladder) -> None:
+    native = [ended(seed, *[350 + seed] * 4, 340 + seed) for seed in range(4)]
+    pytorch = [ended(seed, 330 + seed, *[359] * 4) for seed in range(4)]
+    found = ways.compared(ladder, ladder.rung("base"), {"native": native, "pytorch": pytorch})
+    assert found["sides"]["native"]["worst"] == [100 * (340 + seed) / 359 for seed in range(4)]
+    assert found["sides"]["pytorch"]["mean"] == pytest.approx(100 * 331.5 / 359)
+    assert found["sides"]["pytorch"]["best_epoch"] == pytest.approx(100)
+    # By hand: ten images apart, a variance of 5/3 each; a t of 10 / sqrt(2 * 5/12) with 6 degrees of freedom.
+    off = 10 / np.sqrt(5 / 6)
+    assert found["difference"]["mean"] == pytest.approx(1000 / 359)
+    assert found["p"]["welch"] == pytest.approx(2 * stats.t.sf(off, 6))
+    assert found["difference"]["from"] == pytest.approx((10 - stats.t.ppf(0.975, 6) * np.sqrt(5 / 6)) * 100 / 359)
+    assert found["p"]["kolmogorov_smirnov"] == pytest.approx(2 / 70)  # no overlap: 2 of the 8 over 4 orders
+    assert found["sides"]["native"]["kept"] == 0
+
+
+def test_both_ways_are_trained_and_what_is_kept_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"--of digits:base --seeds 2 --runs {tmp_path} --json"
+    run_here("ways", words, monkeypatch)
+    said = json.loads(capsys.readouterr().out)
+    assert said["command"] == "python -m benchmarks ways --of digits:base --seeds 2"
+    assert said["settings"] == {"of": "digits:base", "seeds": 2}
+    assert [len(side["worst"]) for side in said["sides"].values()] == [2, 2]
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
+    assert len(trained) == 4
+    run_here("ways", words, monkeypatch)
+    assert json.loads(capsys.readouterr().out)["sides"] == said["sides"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == trained
 
 
 def test_the_first_epoch_is_timed_cold_then_warm_in_turn(
