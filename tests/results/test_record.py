@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smallprint.results.assessment import assess
-from smallprint.results.record import read_record
+from smallprint.results.record import joined, read_record
 from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import judge
 from smallprint.spec.contract import Certainty
@@ -101,6 +101,58 @@ def test_a_certificate_that_its_own_runs_do_not_bear_out_is_refused(  # type: ig
     path.write_text(json.dumps(document))
     with pytest.raises(RunError, match="not a record: its runs do not say what the certificate does"):
         read_record(path)
+
+
+def test_what_is_stored_here_joins_what_a_record_knows_of_other_seeds(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    ladder = read_ladder("progressive")
+    rung = ladder.rung("steplr-adam")
+    there = [make_run([99.0] * 15, rung=rung.name, seed=seed) for seed in (0, 2)]
+    there = [replace(run, environment=replace(run.environment, platform="elsewhere")) for run in there]
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record_document(ladder, [assess(ladder, rung, there)], "smallprint climb")))
+    here = [make_run([99.4] * 15, rung=rung.name, seed=seed) for seed in (0, 1)]
+    results = [assess(ladder, other, here if other == rung else ()) for other in ladder.rungs]
+    found, left_out = joined(path, ladder, results)
+    assert left_out == ()
+    assert [len(result.runs) for result in found if result.rung != rung] == [0] * (len(ladder.rungs) - 1)
+    (both,) = (result for result in found if result.rung == rung)
+    assert [(run.seed, run.epochs) for run in both.runs] == [
+        (0, here[0].epochs), (1, here[1].epochs), (2, there[1].epochs),
+    ]  # fmt: skip
+    document = record_document(ladder, found, "smallprint climb")
+    assert document["made_with"]["platform"] == sorted({"elsewhere", here[0].environment.platform})
+    path.write_text(json.dumps(document))
+    once_more, _ = joined(path, ladder, results)
+    assert record_document(ladder, once_more, "smallprint climb") == document
+
+
+def test_no_record_adds_nothing_and_one_of_another_ladder_is_refused(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    ladder, path = read_ladder("progressive"), tmp_path / "record.json"
+    results = (assess(ladder, ladder.rungs[0], [make_run([99.0] * 15, rung=ladder.rungs[0].name)]),)
+    assert joined(path, ladder, results) == (results, ())
+    path.write_text(json.dumps(record_document(ladder, results, "smallprint climb")))
+    with pytest.raises(RunError, match="a record of the ladder progressive, not of digits"):
+        joined(path, read_ladder("digits"), ())
+
+
+def test_what_a_record_knows_of_a_rung_that_has_changed_is_left_out(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    ladder, path = read_ladder("progressive"), tmp_path / "record.json"
+    rung = ladder.rungs[0]
+    runs = [make_run([99.0] * 15, rung=rung.name)]
+    path.write_text(json.dumps(record_document(ladder, [assess(ladder, rung, runs)], "smallprint climb")))
+    longer = replace(rung, recipe=replace(rung.recipe, epochs=14))
+    changed = replace(ladder, rungs=(longer, *ladder.rungs[1:]))
+    found, left_out = joined(path, changed, [assess(changed, longer, ())])
+    assert [result.runs for result in found] == [()]
+    assert left_out == (rung.name,)
+
+
+def test_a_certificate_stays_when_what_it_rests_on_is_stored_no_more(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]
+    path, document = certified(make_run, tmp_path)
+    ladder = read_ladder("progressive")
+    (found,), _ = joined(path, ladder, [assess(ladder, ladder.rung("steplr-adam"), ())])
+    again = record_document(ladder, [found], "smallprint certify progressive:steplr-adam")
+    assert again["rungs"] == document["rungs"]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"made_with": {}, "rungs": [], "ladder": "x", "contract": {}}'])

@@ -22,7 +22,7 @@ from smallprint.arguments import (
     rungs_at,
     split_place,
 )
-from smallprint.console import BROKEN, DONE, UNDECIDED, bold, write, write_json
+from smallprint.console import BROKEN, DONE, UNDECIDED, bold, say_fault, write, write_json
 from smallprint.sources import (
     assess_here,
     facts_of_data,
@@ -152,7 +152,11 @@ def report(
         Path | None, typer.Option(metavar="FOLDER", help="Folder to write into; default: the ladder's folder of runs.")
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the numbers of all runs as a record, to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the numbers of all runs as a record, to this file; what it knows of other seeds stays.",
+        ),
     ] = None,
     mistakes: Annotated[
         int, typer.Option(metavar="N", min=0, max=200, help="Show this many mistaken images of each rung.")
@@ -161,7 +165,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.html and report.md from the stored runs."""
+    from smallprint.results.record import joined
     from smallprint.results.runs import write_whole
+    from smallprint.spec.errors import listing
     from smallprint.views.documents import ladder_document, record_document, record_text, training_commands
 
     read = ladder_at(ladder, facts_of_data(data, runs))
@@ -170,8 +176,14 @@ def report(
     html, markdown = report_here(read, results, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
     if record:
-        document = record_document(read, results, training_commands(ladder, read, results))
+        recorded, left_out = joined(record, read, results) if read.data.known else (results, ())
+        document = record_document(read, recorded, training_commands(ladder, read, recorded))
         write_whole(record, record_text(document).encode())
+        if left_out:
+            say_fault(
+                f"left out of {record}: what it knew of {listing(left_out)}, of another network or recipe than the "
+                "ladder's now"
+            )
         written.append(str(record))
     if as_json:
         write_json({**ladder_document(read, results), "written": written})

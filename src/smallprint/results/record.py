@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smallprint.results.assessment import RungResult
 from smallprint.results.certification import Plan
 from smallprint.results.runs import Environment, Epoch, Run, read_stretch
 from smallprint.results.sequential import Certificate
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
+from smallprint.spec.ladder import Ladder, Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class RecordedRung:
 
     name: str
     network: str  # one line
+    recipe: Mapping[str, str]  # its sentences
     parameters: int  # trainable values
     macs: int  # multiply-adds of one image
     runs: tuple[Run, ...]  # what the record keeps of them
@@ -48,9 +51,13 @@ def read_record(path: Path) -> Record:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         made_with = said["made_with"]
-        environment = Environment(
-            **{name: made_with[name] for name in Environment.__dataclass_fields__ if name in made_with}
-        )
+        # Of runs from several places it names every value: which run had which it no longer says.
+        places: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in made_with.items()
+            if name in Environment.__dataclass_fields__
+        }
+        environment = Environment(**places)
         contract = Contract.parse(said["contract"])
         rungs = tuple(_rung(said["ladder"], contract, rung, environment) for rung in said["rungs"])
         return Record(ladder=said["ladder"], contract=contract, command=made_with["command"], rungs=rungs)
@@ -58,6 +65,39 @@ def read_record(path: Path) -> Record:
         raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
     except (ValueError, KeyError, TypeError) as fault:
         raise RunError(f"{path}: not a record: {fault}") from None
+
+
+def joined(path: Path, ladder: Ladder, results: Sequence[RungResult]) -> tuple[tuple[RungResult, ...], tuple[str, ...]]:
+    """Results together with what the record at `path` knows of further seeds; and the rungs whose seeds are left out.
+
+    Those are of another network or recipe than the ladder's rung of that name, or of a rung that it no longer has.
+
+    Raises:
+        RunError: the file cannot be read, is no record, or is one of another ladder.
+    """
+    if not path.exists():
+        return tuple(results), ()
+    record = read_record(path)
+    if record.ladder != ladder.name:
+        raise RunError(f"{path}: a record of the ladder {record.ladder}, not of {ladder.name}; name another file")
+    known = {rung.name: rung for rung in record.rungs}
+    found = [_with(result, known.get(result.rung.name)) for result in results]
+    same = {result.rung.name for result in results if _is_of(known.get(result.rung.name), result.rung)}
+    return tuple(found), tuple(name for name in known if name not in same)
+
+
+def _is_of(recorded: RecordedRung | None, rung: Rung) -> bool:
+    return recorded is not None and (recorded.network, recorded.recipe) == (rung.network.line, rung.recipe.sentences())
+
+
+def _with(result: RungResult, recorded: RecordedRung | None) -> RungResult:
+    """A result with the recorded seeds that are not stored."""
+    if recorded is None or not _is_of(recorded, result.rung):
+        return result
+    stored = {run.seed: run for run in result.runs if run.status != "training"}
+    runs = {**{run.seed: run for run in recorded.runs}, **stored}
+    certificate = result.certificate or recorded.certificate
+    return replace(result, runs=tuple(runs[seed] for seed in sorted(runs)), certificate=certificate)
 
 
 def _epoch(said: dict[str, Any]) -> Epoch:
@@ -91,6 +131,7 @@ def _rung(ladder: str, contract: Contract, said: dict[str, Any], environment: En
         )  # fmt: skip
     certificate = said.get("certificate")
     return RecordedRung(
-        name=name, network=said["network"], parameters=parameters, macs=macs, runs=tuple(runs),
-        text=said.get("rung", ""), certificate=certificate and _certificate(contract, certificate, runs),
+        name=name, network=said["network"], recipe=said.get("recipe", {}), parameters=parameters, macs=macs,
+        runs=tuple(runs), text=said.get("rung", ""),
+        certificate=certificate and _certificate(contract, certificate, runs),
     )  # fmt: skip

@@ -278,7 +278,8 @@ def _common(runs: Sequence[Run]) -> Document:
     """The environments of all runs; where they differ, every value that occurs."""
     said: Document = {}
     for name in Environment.__dataclass_fields__:
-        values = sorted({getattr(place, name) for run in runs for place in run.environments})
+        said_here = {getattr(place, name) for run in runs for place in run.environments}
+        values = sorted({one for value in said_here for one in (value if isinstance(value, tuple) else (value,))})
         said[name] = values[0] if len(values) == 1 else values
     return said
 
