@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.sweep import SweepStarted
 from smallprint.training.data import Dataset
+from smallprint.views.documents import record_document, record_text
 
 EASY, IMPOSSIBLE = ">= 1%", ">= 100%"
 SURE = "60% of seeds, 80% confidence"  # four clean seeds certify, three broken ones refute
@@ -298,3 +300,57 @@ def test_a_contract_without_certainty_is_certified_for_the_usual_one(
     assert str(started.plan.certainty) == "95% of seeds, 95% confidence"
     assert len(swept.jobs) == 66  # so many clean seeds would do
     events.close()
+
+
+def recorded(ladder: Ladder, root: Path, digits: Dataset, seeds: int) -> Path:
+    """The record of a certification that ended after so many seeds, its runs gone."""
+    ended = run_of(all_of(ladder, root, digits, at_most=seeds))
+    path = root / "record.json"
+    path.write_text(record_text(record_document(ladder, [ended.result], "smallprint certify tiny:base")))
+    shutil.rmtree(root / "tiny")
+    return path
+
+
+def test_a_certification_goes_on_from_its_record_where_its_runs_are_gone(
+    easy: Ladder, tmp_path: Path, digits: Dataset
+) -> None:
+    record = recorded(easy, tmp_path, digits, 2)
+    events = list(certify(easy, "base", runs=tmp_path, dataset=digits, threads=1, record=record))
+    assert isinstance(events[0], CertifyStarted)
+    assert (events[0].before.passed, events[0].before.of) == (2, 2)
+    assert counted(events) == trained(events) == [1002, 1003]
+    ended = run_of(events)
+    assert summary(ended) == ("certified", 4, 4)
+    assert [run.seed for run in ended.result.runs] == [1000, 1001, 1002, 1003]
+    record.write_text(record_text(record_document(easy, [ended.result], "smallprint certify tiny:base")))
+    again = list(certify(easy, "base", runs=tmp_path / "elsewhere", dataset=digits, threads=1, record=record))
+    assert trained(again) == []
+    assert summary(run_of(again)) == ("certified", 4, 4)
+
+
+def test_a_record_that_is_not_there_yet_changes_nothing(easy: Ladder, tmp_path: Path, digits: Dataset) -> None:
+    events = list(certify(easy, "base", runs=tmp_path, dataset=digits, threads=1, record=tmp_path / "record.json"))
+    assert summary(run_of(events)) == ("certified", 4, 4)
+
+
+def test_a_record_of_something_else_is_refused_before_anything_is_trained(
+    easy: Ladder, impossible: Ladder, tmp_path: Path, digits: Dataset
+) -> None:
+    record = recorded(easy, tmp_path, digits, 2)
+    rung = replace(easy.rungs[0], recipe=replace(easy.rungs[0].recipe, epochs=3))
+    for other in (impossible, replace(easy, rungs=(rung, *easy.rungs[1:]))):
+        with pytest.raises(RunError, match="a record of another rung, recipe or contract"):
+            list(certify(other, "base", runs=tmp_path, dataset=digits, threads=1, record=record))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_record_and_a_plan_that_count_other_seeds_do_not_go_together(
+    easy: Ladder, tmp_path: Path, digits: Dataset
+) -> None:
+    record = recorded(easy, tmp_path, digits, 2)
+    with RunWriter(tmp_path / "tiny" / "base" / "seed-1500"):
+        pass
+    (tmp_path / "tiny" / "base" / "seed-1500").mkdir(exist_ok=True)
+    next(certify(easy, "base", runs=tmp_path, dataset=digits, threads=1))
+    with pytest.raises(RunError, match="counts seeds from 2000 on, the record from 1000 on"):
+        list(certify(easy, "base", runs=tmp_path, dataset=digits, threads=1, record=record))

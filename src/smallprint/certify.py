@@ -12,6 +12,7 @@ from smallprint.jobs.placement import Workers
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.certification import Plan, make_plan, plan_path
 from smallprint.results.holding import Hold
+from smallprint.results.record import counted
 from smallprint.results.runs import Precision, Run, read_runs
 from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import Clause, SeedVerdict, counted_clauses, judge_seed
@@ -36,6 +37,7 @@ class CertifyStarted:
     rung: Rung
     plan: Plan
     at_most: int  # seeds
+    before: Certificate  # what the record has counted that this goes on from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ def certify(
     workers: Workers = 1,
     precision: Precision = "float32",
     at_most: int = 200,
+    record: str | Path | None = None,
 ) -> Generator[CertifyEvent, None, None]:
     """Train fresh seeds of a rung, one after the other or side by side, until they certify its contract or refute it.
 
@@ -80,13 +83,17 @@ def certify(
     undecided. A rung, contract or data set that has changed is certified by other seeds. No seed is trained beyond the
     first `at_most`. A contract without a certainty is certified for 95% of seeds with 95% confidence.
 
+    Where a `record` lies that has counted seeds of this very rung, on data known by name, those count first, and the
+    next is the one behind them: a certification goes on where its runs are stored no more, and no seed is tried twice.
+
     The first event is `NeverKept`, which is all, or `CertifyStarted`; the last is `CertifyEnded`.
 
     Raises:
         LadderError: a ladder with faults, or without that rung.
         DataError: its data set cannot be had.
         HeldError: another process certifies this rung.
-        RunError: a plan or run folder that is damaged, before anything is trained; or a full disk.
+        RunError: a plan, run folder or record that is damaged or of something else, before anything is trained; or a
+            full disk.
     """
     if not isinstance(ladder, Ladder):
         ladder = read_ladder(ladder)
@@ -96,11 +103,14 @@ def certify(
         return
     dataset = dataset or load_dataset(ladder.data)
     ladder.check(dataset.facts)
+    told = counted(Path(record), ladder, chosen) if record and ladder.data.known else ()
     with Hold(plan_path(root, ladder.name, chosen.name)):
-        plan = make_plan(root, ladder, chosen, dataset.fingerprint)
-        yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most)
-        stored = plan.certificate(read_runs(root, ladder.name, chosen.name, plan.identity))
-        count = _Count(ladder, chosen, plan, max(at_most, stored.of))
+        plan = make_plan(root, ladder, chosen, dataset.fingerprint, told[0].seed if told else None)
+        earlier = [replace(run, identity=plan.identity, data=plan.data) for run in told]
+        before = plan.certificate(earlier)
+        yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most, before=before)
+        stored = plan.certificate([*read_runs(root, ladder.name, chosen.name, plan.identity), *earlier])
+        count = _Count(ladder, chosen, plan, max(at_most, stored.of), before)
         while jobs := count.to_train():
             swept = sweep(jobs, dataset, root, device=device, threads=threads, workers=workers, precision=precision)
             with closing(swept) as events:
@@ -110,7 +120,8 @@ def certify(
                     if count.over:
                         break
         runs_now = read_runs(root, ladder.name, chosen.name, plan.identity)
-        fresh = [run for run in runs_now if run.seed >= plan.first_seed and run.data == plan.data]
+        behind = plan.first_seed + before.of
+        fresh = [*earlier, *(run for run in runs_now if run.seed >= behind and run.data == plan.data)]
         result = assess(ladder, chosen, fresh, certificate=count.certificate)
         yield CertifyEnded(result=result, certificate=count.certificate, stuck=count.stuck)
 
@@ -126,8 +137,8 @@ def never_kept(ladder: Ladder, rung: Rung) -> NeverKept | None:
 class _Count:
     """Counts seeds in their order, whichever ends first."""
 
-    def __init__(self, ladder: Ladder, rung: Rung, plan: Plan, at_most: int) -> None:
-        self.certificate = plan.certificate(())
+    def __init__(self, ladder: Ladder, rung: Rung, plan: Plan, at_most: int, before: Certificate) -> None:
+        self.certificate = before
         self.stuck = ""
         self._ladder, self._rung, self._plan, self._at_most = ladder, rung, plan, at_most
         self._ended: dict[int, Run] = {}  # by seed, from the next to be counted on

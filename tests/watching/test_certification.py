@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_judge_and_report_go_by_the_certificate(say: Say) -> None:
 def test_a_refuted_rung_ends_with_status_one_and_an_undecided_one_with_three(say: Say) -> None:
     status, out, _ = say(*CERTIFY, "--seeds-at-most", "2")
     assert status == 3
-    assert "At most 2 of them are trained now: too few to certify, whatever they measure." in out
+    assert "At most 2 of them are counted now: too few to certify, whatever they measure." in out
     assert "\nundecided: 2 of 2 fresh seeds kept the contract (pass rate at least 40.9% with 80% confidence" in out
     assert read_record(Path("runs/tiny/base/record.json")).rungs[0].certificate
     Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace(">= 1%", ">= 100%"))
@@ -163,6 +164,23 @@ def test_a_refuted_rung_ends_with_status_one_and_an_undecided_one_with_three(say
     assert [row[0] for row in rows(out.replace(" 200", " 100"))] == ["1000", "1001", "1002"]
     assert "\nrefuted for 60% of seeds, 80% confidence: 0 of 3 fresh seeds kept the contract (pass rate at most " in out
     assert say("judge", "tiny.toml:base").status == 1
+
+
+def test_a_certification_goes_on_from_a_record_and_says_so(say: Say) -> None:
+    assert say(*CERTIFY, "--seeds-at-most", "2", "--record", "record.json").status == 3
+    shutil.rmtree("runs")
+    status, out, _ = say(*CERTIFY, "--record", "record.json")
+    assert status == 0
+    assert "\nThe record has counted 2 of them: 2 kept the contract.\n" in out
+    assert [row[0] for row in rows(out)] == ["1002", "1003"]
+    (rung,) = read_record(Path("record.json")).rungs
+    assert [run.seed for run in rung.runs] == [1000, 1001, 1002, 1003]
+    before = Path("record.json").read_bytes()
+    Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace(">= 1%", ">= 2%"))
+    status, _, err = say(*CERTIFY, "--record", "record.json")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "record.json: a record of another rung, recipe or contract" in err
+    assert Path("record.json").read_bytes() == before
 
 
 def test_a_rung_that_cannot_keep_its_contract_is_said_at_once(say: Say) -> None:

@@ -98,7 +98,11 @@ def certify(
     ] = 200,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the record to this file; default: record.json among the rung's runs."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the record to this file, and go on from what it has counted; default: record.json among the "
+            "rung's runs.",
+        ),
     ] = None,
     runs: Runs = Path("runs"),
     data: Data = None,
@@ -120,7 +124,7 @@ def certify(
     from smallprint.watching.certification import CertifyWatch, write_outcome
 
     dataset = None if never_kept(ladder, rung) else load(ladder.data, data)
-    events = start(ladder, rung.name, runs=runs, dataset=dataset, at_most=seeds_at_most, **how)
+    events = start(ladder, rung.name, runs=runs, dataset=dataset, at_most=seeds_at_most, record=record, **how)
     with _stopping_tidily(), closing(events):
         ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
     outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)

@@ -62,22 +62,27 @@ def stored_plan(root: Path, ladder: Ladder, rung: Rung, contract: Contract | Non
     return plan if plan and (plan.identity, plan.contract) == asked else None
 
 
-def make_plan(root: Path, ladder: Ladder, rung: Rung, data: str) -> Plan:
+def make_plan(root: Path, ladder: Ladder, rung: Rung, data: str, first_seed: int | None = None) -> Plan:
     """The plan of a rung as it is now, trained on this data: the stored one, or a new one that is written here.
 
     A plan of another network, recipe, data set or contract is set aside, to `certificate.<first seed>.json`; the seeds
-    of the new one start behind all that were ever used.
+    of the new one start behind all that were ever used, or at `first_seed`, where some of them were counted before.
 
     Raises:
-        RunError: the stored one is damaged or of another version, or the new one cannot be written.
+        RunError: the stored one is damaged, of another version or for other seeds, or the new one cannot be written.
     """
-    if (stored := stored_plan(root, ladder, rung)) and stored.data == data:
-        return stored
     path = plan_path(root, ladder.name, rung.name)
+    if (stored := stored_plan(root, ladder, rung)) and stored.data == data:
+        if first_seed not in (None, stored.first_seed):
+            raise RunError(
+                f"{path}: counts seeds from {stored.first_seed} on, the record from {first_seed} on; say another "
+                "--record, or --runs"
+            )
+        return stored
     other = _read(path)
     plan = Plan(
         identity=ladder.identity(rung), data=data, contract=_sure(ladder.contract),
-        first_seed=_fresh(path.parent, other),
+        first_seed=_fresh(path.parent, other) if first_seed is None else first_seed,
     )  # fmt: skip
     if other:
         write_whole(path.with_name(f"certificate.{other.first_seed}.json"), _written(other))

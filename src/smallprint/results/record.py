@@ -86,6 +86,23 @@ def joined(path: Path, ladder: Ladder, results: Sequence[RungResult]) -> tuple[t
     return tuple(found), tuple(name for name in known if name not in same)
 
 
+def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
+    """The runs of a rung that the record at `path` has counted, in their order; none where there is no such file.
+
+    Raises:
+        RunError: the file cannot be read, is no record, or has counted for another rung, recipe or contract.
+    """
+    if not path.exists():
+        return ()
+    record = read_record(path)
+    found = next((one for one in record.rungs if one.name == rung.name), None)
+    if (record.ladder, record.contract) != (ladder.name, ladder.contract) or not _is_of(found, rung):
+        raise RunError(f"{path}: a record of another rung, recipe or contract; name another file, or move it away")
+    if found is None or found.certificate is None:
+        return ()
+    return tuple(sorted((run for run in found.runs if found.certificate.counts(run.seed)), key=lambda run: run.seed))
+
+
 def _is_of(recorded: RecordedRung | None, rung: Rung) -> bool:
     return recorded is not None and (recorded.network, recorded.recipe) == (rung.network.line, rung.recipe.sentences())
 

@@ -92,8 +92,11 @@ class CertifyWatch:
             f"Fresh seeds from {plan.first_seed} on, counted in their order and judged on the test set; "
             f"{needed} would certify {plan.certainty}."
         )
-        if empty.more_clean_seeds is None or empty.more_clean_seeds > event.at_most:
-            self._line(f"At most {event.at_most} of them are trained now: too few to certify, whatever they measure.")
+        if event.before.of:
+            self._line(f"The record has counted {event.before.of} of them: {event.before.passed} kept the contract.")
+        more = event.before.more_clean_seeds
+        if event.before.outcome == "undecided" and (more is None or event.before.of + more > event.at_most):
+            self._line(f"At most {event.at_most} of them are counted now: too few to certify, whatever they measure.")
 
     def _row(self, event: SeedCounted) -> None:
         """A seed's line, and what is known with it."""
