@@ -12,7 +12,7 @@ from smallprint.spec.notation import LARGEST
 from smallprint.spec.trace import trace
 
 COUNTS = st.integers(1, 9) | st.integers(1, LARGEST)
-PLAIN = ("batchnorm", "relu", "silu", "gelu", "tanh")
+PLAIN = ("batchnorm", "relu", "silu", "hardswish", "gelu", "tanh")
 OPERATIONS = st.one_of(
     st.sampled_from(PLAIN).map(lambda kind: Operation(kind=kind)),
     st.floats(0, 1e300).map(lambda slope: Operation(kind="leakyrelu", amount=slope)),
@@ -134,7 +134,7 @@ def test_a_specific_empty_header_takes_the_general_operations_away() -> None:
 
 LAYERS_KNOWN = (
     "\n    known: conv<k>-<width>, depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, avgpool<k>, gap, "
-    "batchnorm, relu, leakyrelu=0.2, silu, gelu, tanh, dropout=5%, dropout2d=10%"
+    "batchnorm, relu, leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%"
 )
 TARGETS = "conv, conv<k>, depthwise, depthwise<k> or linear"
 BAD = [

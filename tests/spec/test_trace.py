@@ -53,6 +53,7 @@ class Operations(nn.Sequential):
                 "relu": nn.ReLU(),
                 "leakyrelu": nn.LeakyReLU(amount),
                 "silu": nn.SiLU(),
+                "hardswish": nn.Hardswish(),
                 "gelu": nn.GELU(),
                 "tanh": nn.Tanh(),
                 "dropout": nn.Dropout(amount / 100),
@@ -119,7 +120,7 @@ def reference(network: Network, shape: Shape) -> tuple[nn.Sequential, list[Shape
 
 # --- networks that fit an image ---------------------------------------------------------------------------------------
 
-PLAIN = ("batchnorm", "relu", "silu", "gelu", "tanh")
+PLAIN = ("batchnorm", "relu", "silu", "hardswish", "gelu", "tanh")
 
 
 @st.composite

@@ -19,7 +19,7 @@ after depthwise: silu
 after linear: tanh
 
 conv3-8  conv3-8,skip  conv5-8,times=3,skip,pad=same  maxpool
-depthwise3,pad=1,bias  conv1-12,groups=4  gelu  leakyrelu=0.2  dropout2d=10%
+depthwise3,pad=1,bias  conv1-12,groups=4  gelu  hardswish  leakyrelu=0.2  dropout2d=10%
 conv3-12,stride=2  avgpool2  batchnorm  flatten  linear-20  linear-20,times=2,bare,bias  linear-10,bare
 """
 

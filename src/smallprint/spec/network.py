@@ -31,7 +31,8 @@ LAYER_FORMS = (
     "conv<k>-<width>", "depthwise<k>", "linear-<width>", "flatten", "maxpool", "maxpool<k>", "avgpool<k>", "gap",
 )  # fmt: skip
 OPERATION_FORMS = (
-    "batchnorm", "relu", "leakyrelu=0.2", "silu", "gelu", "tanh", "dropout=5%", "dropout2d=10%",
+    "batchnorm", "relu", "leakyrelu=0.2", "silu", "hardswish", "gelu", "tanh", "dropout=5%",
+    "dropout2d=10%",
 )  # fmt: skip
 _OPERATIONS = tuple(form.split("=")[0] for form in OPERATION_FORMS)
 _TARGET = re.compile(r"(conv|depthwise)([0-9]*)|linear")

@@ -104,6 +104,8 @@ def _operation(operation: Operation, channels: int, *, in_place: bool) -> nn.Mod
             return nn.LeakyReLU(amount)
         case "silu":
             return nn.SiLU()
+        case "hardswish":
+            return nn.Hardswish()
         case "gelu":
             return nn.GELU()
         case "tanh":

@@ -165,11 +165,12 @@ def assert_same(ours: Outcome, exact: Outcome, single: Outcome | None = None, *,
 
 
 def distance_from_ties(case: Case) -> float:
-    """How near any value comes to a kink of a ReLU, or to another value of its window that is as large."""
+    """How near any value comes to a kink of its activation, or to another value of its window that is as large."""
     nearest = [float("inf")]
 
     def kink(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        nearest.append(given[0].abs().min().item())
+        off = given[0].abs()
+        nearest.append(((off - 3).abs() if isinstance(module, nn.Hardswish) else off).min().item())
 
     def window(module: nn.MaxPool2d, given: tuple[Tensor, ...], output: Tensor) -> None:
         pad, size, stride = (int(value) for value in (module.padding, module.kernel_size, module.stride))  # type: ignore[arg-type]
@@ -181,7 +182,7 @@ def distance_from_ties(case: Case) -> float:
 
     model = started(case)
     for module in model.modules():
-        if isinstance(module, nn.ReLU | nn.LeakyReLU):
+        if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.Hardswish):
             module.register_forward_hook(kink)
         elif isinstance(module, nn.MaxPool2d):
             module.register_forward_hook(window)
@@ -199,7 +200,7 @@ def case_without_ties(network: str, shape: Shape = (1, 9, 9), count: int = 20) -
     raise AssertionError(f"{network}: every case has a tie")
 
 
-SMOOTH = {"relu": "silu", "leakyrelu": "tanh", "dropout": "gelu", "dropout2d": "tanh"}
+SMOOTH = {"relu": "silu", "leakyrelu": "tanh", "hardswish": "silu", "dropout": "gelu", "dropout2d": "tanh"}
 
 
 def smoothed(network: Network) -> Network:

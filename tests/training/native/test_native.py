@@ -78,6 +78,7 @@ ALONE = {
     "batchnorm of a flat tensor": "flatten batchnorm linear-6 batchnorm tanh linear-3",
     "batchnorm at the end": "conv3-4 gap batchnorm",
     "silu": "conv3-4 silu conv1-3",
+    "hardswish": "conv3-4 batchnorm hardswish conv1-3",
     "gelu": "conv3-4 gelu conv1-3",
     "tanh": "conv3-4 tanh conv1-3",
     "dropout": "conv3-4 dropout=25% conv1-3 tanh dropout=50%",

@@ -17,6 +17,7 @@ ACTIVATIONS = {
     "relu": (Activation(kind="relu"), F.relu),
     "leakyrelu": (Activation(kind="leakyrelu", slope=0.2), lambda x: F.leaky_relu(x, 0.2)),
     "silu": (Activation(kind="silu"), F.silu),
+    "hardswish": (Activation(kind="hardswish"), F.hardswish),
     "gelu": (Activation(kind="gelu"), F.gelu),
     "tanh": (Activation(kind="tanh"), torch.tanh),
 }

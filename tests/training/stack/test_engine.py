@@ -20,7 +20,7 @@ from smallprint.training.stack.update import Update
 
 NETWORK = (
     "after conv3: batchnorm tanh dropout=25%; conv3-6,pad=1 avgpool2 conv3-6,pad=1,skip,times=2 depthwise3,pad=1 silu"
-    " conv1-8,bias,groups=2 gelu dropout2d=25% flatten linear-12,bias"
+    " conv1-8,bias,groups=2 hardswish gelu dropout2d=25% flatten linear-12,bias"
 )
 # What two members train with; a third trains as the first.
 RECIPES: dict[str, tuple[dict[str, str], dict[str, str]]] = {

@@ -17,7 +17,7 @@ _LARGEST = 9  # places of a maxpool's window that are written out one by one
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """relu, leakyrelu, silu, gelu, tanh."""
+    """relu, leakyrelu, silu, hardswish, gelu, tanh."""
 
     kind: str
     slope: float = field(default=0.0)  # of leakyrelu below zero

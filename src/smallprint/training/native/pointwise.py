@@ -13,12 +13,14 @@ _FORWARD: Mapping[str, str] = {
     "relu": "where(~({v} <= 0.0f), {v})",
     "leakyrelu": "choose({v} > 0.0f, {v}, {v} * {slope}f)",
     "silu": "{v} * sigmoid({v})",
+    "hardswish": "{v} * (within({v} + 3.0f, 0.0f, 6.0f) * 0.16666667f)",
     "gelu": "{v} * normal_distribution({v})",
     "tanh": "hyperbolic_tangent({v})",
 }
 _BACKWARD: Mapping[str, str] = {  # {v} went in
     "relu": "where(~({v} <= 0.0f), {d})",
     "leakyrelu": "choose({v} > 0.0f, {d}, {d} * {slope}f)",
+    "hardswish": "{d} * choose({v} >= 3.0f, spread(1.0f), where(~({v} <= -3.0f), {v} * 0.33333333f + 0.5f))",
 }
 _DERIVATIVES: Mapping[str, str] = {  # {y} came out; whoever has worked out that has most of this
     "silu": "{y} + sigmoid({v}) * (1.0f - {y})",

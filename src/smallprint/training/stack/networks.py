@@ -122,6 +122,8 @@ def _activated(x: Tensor, operation: Operation) -> Tensor:
             return F.leaky_relu(x, operation.amount or 0.0)
         case "silu":
             return F.silu(x)
+        case "hardswish":
+            return F.hardswish(x)
         case "gelu":
             return F.gelu(x)
         case "tanh":
