@@ -16,7 +16,7 @@ HALVINGS = ("maxpool", "avgpool", "stride", "squeeze")  # squeeze: maxpool, then
 BLOCKS = ("dense", "skip", "shared", "separable")  # skip, shared: behind the first halving, where maps are small
 PADS = ("alternate", "late", "same", "none")  # the first convolution of each stage; all but the last of several
 HEADS = ("gap", "weighed", "maps")  # weighed: a depthwise convolution of the whole map; maps: one map per class
-ACTIVATIONS = ("relu", "leakyrelu", "silu", "gelu")
+ACTIVATIONS = ("relu", "leakyrelu", "silu", "hardswish", "gelu")
 NORMS = ("before", "after")  # the activation
 DROPOUTS = (0, 1, 3)  # percent
 
