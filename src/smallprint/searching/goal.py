@@ -17,8 +17,8 @@ _SPANS = {"parameters": 3.0, "macs": 8.0, "flash": 3.0, "seconds": 12.0}
 # Where the time of a training goes, in multiply-adds (LOG.md: nine networks on one core, each within 13% of this).
 _PASSES = 3  # forward, and two products of the same size backward: to the input and to the weights
 _VALUE = 72  # what a layer leaves, there and back: normalised, pooled, written and read
-_SMOOTH = 82  # more, where an exponential is taken of it
-_EXPONENTIAL = ("silu", "gelu", "tanh")
+_SMOOTH = 82  # more, where a smooth function is taken of it
+_SMOOTH_ONES = ("silu", "gelu", "tanh")
 _WEIGHED = ("conv", "depthwise", "linear")
 _CHANNEL = 8  # bytes: a 32-bit bias and a 32-bit factor
 
@@ -73,7 +73,7 @@ class Goal:
 def _work(step: Step) -> int:
     """What training one layer on one image takes, in multiply-adds."""
     values = prod(step.output_shape) * step.times if step.kind in _WEIGHED else 0
-    smooth = prod(step.output_shape) * step.times * sum(operation.kind in _EXPONENTIAL for operation in step.operations)
+    smooth = prod(step.output_shape) * step.times * sum(operation.kind in _SMOOTH_ONES for operation in step.operations)
     return _PASSES * step.macs + _VALUE * values + _SMOOTH * smooth
 
 

@@ -52,7 +52,7 @@ def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequen
 
 
 def smooth(operation: Pointwise) -> bool:
-    """Whether an operation's derivative takes an exponential."""
+    """Whether an operation's derivative takes a polynomial or two, so that it is better kept than worked out again."""
     return isinstance(operation, Activation) and operation.kind in _DERIVATIVES
 
 

@@ -1,4 +1,4 @@
-"""How large a tile of each kernel is: as the multiply-adds need it, and as fits the vector registers"""
+"""How large a tile of each kernel is: as the multiply-adds need it, and as fits the vector registers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 _MANY = 32  # registers: with so many, both of what is multiplied stay in some; with fewer, one is read as it is used
-
 _TAPS = 7  # of one row that sixteen registers can take together
 
 
@@ -61,7 +60,7 @@ def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
 def _fits(high: int, wide: int, registers: int) -> bool:
     if registers >= _MANY:
         return high * wide + wide + 2 <= registers * 3 // 4  # the compiler needs the rest
-    return high * wide + 6 <= registers
+    return high * wide + 6 <= registers  # with more sums compilers store some in between (LOG.md)
 
 
 def gradient_tiling(outputs: int, inputs: int, kernel: int, registers: int) -> tuple[int, int, int]:
