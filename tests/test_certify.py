@@ -344,6 +344,23 @@ def test_a_record_of_something_else_is_refused_before_anything_is_trained(
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_record_of_a_pupil_of_another_teacher_is_refused(tiny_text: str, tmp_path: Path, digits: Dataset) -> None:
+    said = f'">= 20%"\ncertainty   = "{SURE}"'
+    text = tiny_text.replace('">= 20%"', said).replace(">= 20%", EASY)
+    text += '\n[[rung]]\nname = "pupil"\nnetwork = "conv3-4 gap conv1-10"\n[rung.recipe]\nloss = "distilled base"\n'
+    ladder = parse_ladder(text, name="tiny")
+    ended = run_of(list(certify(ladder, "pupil", runs=tmp_path, dataset=digits, threads=1, at_most=1)))
+    path = tmp_path / "record.json"
+    path.write_text(record_text(record_document(ladder, [ended.result], "smallprint certify tiny:pupil")))
+    assert trained(
+        list(certify(ladder, "pupil", runs=tmp_path / "a", dataset=digits, threads=1, at_most=2, record=path))
+    )
+    teacher = replace(ladder.rungs[0], recipe=replace(ladder.rungs[0].recipe, epochs=3))
+    other = replace(ladder, rungs=(teacher, *ladder.rungs[1:]))
+    with pytest.raises(RunError, match="another teacher"):
+        list(certify(other, "pupil", runs=tmp_path / "b", dataset=digits, threads=1, record=path))
+
+
 def test_a_record_and_a_plan_that_count_other_seeds_do_not_go_together(
     easy: Ladder, tmp_path: Path, digits: Dataset
 ) -> None:

@@ -16,6 +16,7 @@ from smallprint.results.sequential import Certificate
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import parse_ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +97,15 @@ def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
         return ()
     record = read_record(path)
     found = next((one for one in record.rungs if one.name == rung.name), None)
-    if (record.ladder, record.contract) != (ladder.name, ladder.contract) or not _is_of(found, rung):
+    if found is None or not _is_of(found, rung) or (record.ladder, record.contract) != (ladder.name, ladder.contract):
         raise RunError(f"{path}: a record of another rung, recipe or contract; name another file, or move it away")
-    if found is None or found.certificate is None:
+    certificate = found.certificate
+    if certificate is None:
         return ()
-    return tuple(sorted((run for run in found.runs if found.certificate.counts(run.seed)), key=lambda run: run.seed))
+    there = parse_ladder(found.text, name=record.ladder)  # with the rung's teacher
+    if there.identity(there.rung(rung.name)) != ladder.identity(rung):
+        raise RunError(f"{path}: a record of a rung that had another teacher; name another file, or move it away")
+    return tuple(sorted((run for run in found.runs if certificate.counts(run.seed)), key=lambda run: run.seed))
 
 
 def _is_of(recorded: RecordedRung | None, rung: Rung) -> bool:
