@@ -14,6 +14,9 @@ from time import perf_counter
 from typing import Any
 
 import smallprint
+from smallprint.spec.errors import SmallprintError
+from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.ladder_file import read_ladder
 
 RESULTS = Path(__file__).parent / "results"
 _NO_SETTINGS = ("json", "write", "trial", "runs")  # the last a folder of this machine, which says nothing to others
@@ -27,6 +30,15 @@ class Benchmark:
         self.parser = argparse.ArgumentParser(
             prog=f"python -m benchmarks {name}", description=(doc or "").split("\n")[0], allow_abbrev=False
         )
+
+    def rung(self, said: str) -> tuple[Ladder, Rung]:
+        """The rung that `LADDER:RUNG` names; ends with the parser's message where there is none."""
+        place, _, name = said.rpartition(":")
+        try:
+            ladder = read_ladder(place)
+            return ladder, ladder.rung(name)
+        except SmallprintError as fault:
+            self.parser.error(str(fault))
 
     def read(self) -> argparse.Namespace:
         """What is asked for; the clock starts."""
@@ -66,7 +78,7 @@ def _settings(words: list[str]) -> list[str]:
     """The words of a command line that say what is measured."""
     flags = [f"--{name}" for name in _NO_SETTINGS]
     behind = {index + 1 for index, word in enumerate(words) if word == "--runs"}  # the folder
-    return [word for index, word in enumerate(words) if word not in flags and index not in behind]
+    return [word for index, word in enumerate(words) if word.split("=")[0] not in flags and index not in behind]
 
 
 def _machine() -> dict[str, Any]:

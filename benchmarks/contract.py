@@ -27,9 +27,7 @@ from benchmarks._document import Benchmark
 from benchmarks._sides import first_images
 from benchmarks._turns import Side, Work, ratio
 from smallprint.results.runs import Run, read_runs
-from smallprint.spec.errors import SmallprintError
 from smallprint.spec.ladder import Ladder, Rung
-from smallprint.spec.ladder_file import read_ladder
 from smallprint.training import machine
 from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.model import build
@@ -147,7 +145,7 @@ def main() -> None:
     add("--images", type=int, default=6_400, help="of an epoch that the other sides train, scaled (default 6,400)")
     add("--part", metavar="SEEDS,EPOCHS", help="train only so much of ours too, and scale it: a quick look")
     said = benchmark.read()
-    asked = _asked(benchmark.parser, said)
+    asked = _asked(benchmark, said)
     measured, verdict = measure(asked, said.images, said.rounds)
     ratios = {side: ratio(measured[side], measured["ours"]) for side in ("course", "pytorch")}
     found = {
@@ -164,13 +162,8 @@ def main() -> None:
     benchmark.tell(said, found, told(found))
 
 
-def _asked(parser: argparse.ArgumentParser, said: argparse.Namespace) -> Asked:
-    ladder_name, _, rung_name = said.of.partition(":")
-    try:
-        ladder = read_ladder(ladder_name)
-        rung = ladder.rung(rung_name)
-    except SmallprintError as fault:
-        parser.error(str(fault))
+def _asked(benchmark: Benchmark, said: argparse.Namespace) -> Asked:
+    (ladder, rung), parser = benchmark.rung(said.of), benchmark.parser
     if ladder.facts.input_shape[0] != 1:
         parser.error("the course loop reads grey images")
     try:

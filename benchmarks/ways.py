@@ -12,7 +12,6 @@ It takes hours. With --runs they stay in that folder, and the same command goes 
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Sequence
@@ -28,9 +27,7 @@ from benchmarks._command import whole
 from benchmarks._document import Benchmark
 from smallprint.results.runs import Run, read_runs
 from smallprint.results.verdict import judge_seed, worst_of_last
-from smallprint.spec.errors import SmallprintError
 from smallprint.spec.ladder import Ladder, Rung
-from smallprint.training.facts import read_ladder
 
 RUNG = "progressive:steplr-adam"
 WAYS = ("native", "pytorch")
@@ -120,24 +117,15 @@ def main() -> None:
     add("--seeds", type=int, default=20, help="of either way (default 20)")
     add("--runs", type=Path, metavar="DIR", help="where runs are kept; else they are thrown away")
     said = benchmark.read()
-    asked = _asked(benchmark.parser, said)
+    ladder, rung = benchmark.rung(said.of)
+    if said.seeds < 2:
+        benchmark.parser.error(f"--seeds is at least 2, a sample: {said.seeds}")
+    asked = Asked(place=said.of.rpartition(":")[0], ladder=ladder, rung=rung, seeds=said.seeds)
     with tempfile.TemporaryDirectory() as thrown_away:
         folder = said.runs or Path(thrown_away)
         runs = {way: climbed(asked, folder, way) for way in WAYS}
     found = compared(asked.ladder, asked.rung, runs)
     benchmark.tell(said, found, told(found), part=asked.rung.name)
-
-
-def _asked(parser: argparse.ArgumentParser, said: argparse.Namespace) -> Asked:
-    place, _, name = said.of.rpartition(":")
-    try:
-        ladder = read_ladder(place)
-        rung = ladder.rung(name)
-    except SmallprintError as fault:
-        parser.error(str(fault))
-    if said.seeds < 2:
-        parser.error(f"--seeds is at least 2, a sample: {said.seeds}")
-    return Asked(place=place, ladder=ladder, rung=rung, seeds=said.seeds)
 
 
 if __name__ == "__main__":

@@ -136,17 +136,17 @@ class SearchResult:
             f"how held-out and test images relate is a guess so far: 'smallprint climb' {self.start.name} with "
             "--seeds 3 into the same --runs, and the same search will know"
         )
+        first = (learn,) if self.found.margin.guessed else ()
         rung = self.rung
         if rung is None:
-            return (learn, go_on) if self.found.margin.guessed else (go_on,)
+            return (*first, go_on)
         certify = f"smallprint certify {shlex.quote(f'{self.folder / FILE}:{rung.name}')}"
         if self.found.keeps:
             judged = "to certify it, with fresh seeds and on the test images, which this search has not seen"
             paste = Step("or paste it into the ladder file and certify it there")
             return (Step(judged, certify), paste, go_on)
         anyway = Step("to judge the nearest one on the test images all the same", certify)
-        steps = (go_on, Step("a higher --ceiling lets larger networks in"), anyway)
-        return (learn, *steps) if self.found.margin.guessed else steps
+        return (*first, go_on, Step("a higher --ceiling lets larger networks in"), anyway)
 
     @property
     def drawn(self) -> tuple[Candidate, ...]:

@@ -60,7 +60,7 @@ def tiling(outputs: int, columns: int, registers: int) -> tuple[int, int]:
 def _fits(high: int, wide: int, registers: int) -> bool:
     if registers >= _MANY:
         return high * wide + wide + 2 <= registers * 3 // 4  # the compiler needs the rest
-    return high * wide + 6 <= registers  # with more sums compilers store some in between (LOG.md)
+    return high * wide + 6 <= registers  # with twelve sums the compiler stored some in between (LOG.md)
 
 
 def gradient_tiling(outputs: int, inputs: int, kernel: int, registers: int) -> tuple[int, int, int]:
