@@ -10,7 +10,6 @@ until the first of them has kept every clause; how many seeds had ended by then 
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from smallprint.results.assessment import assess
 from smallprint.results.record import read_record
 from smallprint.results.runs import read_runs
 from smallprint.results.verdict import judge
-from smallprint.spec.errors import SmallprintError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.ladder_file import read_ladder, shipped
 
@@ -195,7 +193,7 @@ def main() -> None:
     add("--seeds", type=int, default=8, help="at most, of such a climb (default 8)")
     said = benchmark.read()
     kept = kept_by_record()
-    ladder, rung = _asked(benchmark.parser, said.of or f"{kept[0].ladder}:{kept[0].rung}")
+    ladder, rung = benchmark.rung(said.of or f"{kept[0].ladder}:{kept[0].rung}")
     known = [one for one in kept if (one.ladder, one.rung) == (ladder.name, rung.name)]
     if "SMALLPRINT_DATA" not in os.environ and (place := _data_place(ladder)):
         os.environ["SMALLPRINT_DATA"] = str(place)  # an empty cache has no data either
@@ -212,15 +210,6 @@ def main() -> None:
         "kept": [until_kept(ladder, rung, said.seeds) for _ in range(said.kept)],
     }
     benchmark.tell(said, found, told(found))
-
-
-def _asked(parser: argparse.ArgumentParser, place: str) -> tuple[Ladder, Rung]:
-    name, _, rung = place.partition(":")
-    try:
-        ladder = read_ladder(name)
-        return ladder, ladder.rung(rung)
-    except SmallprintError as fault:
-        parser.error(str(fault))
 
 
 def _data_place(ladder: Ladder) -> Path | None:

@@ -26,7 +26,7 @@ from scipy.stats import mannwhitneyu, ttest_ind
 
 from benchmarks._document import Benchmark
 from smallprint.results.runs import Precision
-from smallprint.spec.ladder_file import read_ladder
+from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
 from smallprint.training import machine
@@ -209,10 +209,8 @@ def _room(device: torch.device) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else float("inf")
 
 
-def _subject(asked: Namespace) -> Subject:
-    ladder_name, _, rung_name = asked.rung.partition(":")
-    ladder = read_ladder(ladder_name)
-    rung, dataset = ladder.rung(rung_name), load_dataset(ladder.data)
+def _subject(ladder: Ladder, rung: Rung, asked: Namespace) -> Subject:
+    dataset = load_dataset(ladder.data)
     if asked.images:
         dataset = replace(
             dataset,
@@ -328,7 +326,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    found = measure(_subject(asked), asked, precisions)
+    found = measure(_subject(*benchmark.rung(asked.rung), asked), asked, precisions)
     benchmark.tell(asked, found, told(found))
 
 

@@ -45,7 +45,7 @@ def rung(name: str, network: str, optimiser: str = "adam lr=0.01") -> str:
     return f'\n[[rung]]\nname = "{name}"\nnetwork = "{network}"\n[rung.recipe]\noptimiser = "{optimiser}"\n'
 
 
-def train(text: str, runs: Path, *, rungs: tuple[str, ...] = (), seeds: int = 1) -> list[ClimbEvent]:
+def train(text: str, runs: Path, *, rungs: tuple[str, ...] = (), seeds: int | range = 1) -> list[ClimbEvent]:
     ladder = parse_ladder(text, name="tiny")
     begun, *events = climb(ladder, rungs=rungs, seeds=seeds, runs=runs, threads=1)
     assert isinstance(begun, SweepStarted)

@@ -21,6 +21,7 @@ from tests.searching.candidates import candidate, ladder
 
 IMAGES = 1_000
 COMMAND = "smallprint search small:start --budget 10m"
+CLIMB = "smallprint climb small --rung start --seeds 3 --runs runs"
 MARGIN = Margin(  # 90.6% needed
     promised=0.90, offset=0.01, offset_noise=0.0, noise=0.01, rate=0.9, rungs=3, seeds=4
 )
@@ -43,7 +44,7 @@ def result(
     of = of or ladder()
     return SearchResult(
         ladder=of, start=of.rungs[0], goal=Goal(name=goal), floor=200, ceiling=760, found=found, stopped=stopped,
-        enough_seeds=ENOUGH_SEEDS, images=IMAGES, command=COMMAND, seed=7, spent=754.0, folder=folder,
+        enough_seeds=ENOUGH_SEEDS, images=IMAGES, command=COMMAND, climb=CLIMB, seed=7, spent=754.0, folder=folder,
     )  # fmt: skip
 
 

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from smallprint.arguments import check_device, data_at, input_shape, ladder_at, one_rung_at, rungs_at, split_place
+from smallprint.arguments import (
+    check_device,
+    data_at,
+    input_shape,
+    ladder_at,
+    one_rung_at,
+    rungs_at,
+    seeds_named,
+    split_place,
+)
 from smallprint.spec.dataset import DataPlace, DatasetFacts, Split
 from smallprint.spec.errors import LadderError, NotationError
 
@@ -48,6 +57,16 @@ def test_one_rung_is_named_unless_there_is_no_other(tmp_path: Path, tiny_text: s
     alone = tmp_path / "alone.toml"
     alone.write_text(tiny_text[: tiny_text.rindex("[[rung]]")])
     assert one_rung_at(str(alone))[1].name == "base"
+
+
+def test_seeds_are_a_number_of_them_or_the_first_and_the_last() -> None:
+    assert seeds_named("3") == range(3)
+    assert seeds_named("5-9") == range(5, 10)
+    assert seeds_named("7-7") == range(7, 8)
+    assert seeds_named("10000") == range(10_000)
+    for wrong in ("0", "many", "", "-3", "9-5", "5-", "10001", "3-10000", "1,2", "\u0663", "1-2-3"):
+        with pytest.raises(NotationError, match="the first and the last, as in 5-9"):
+            seeds_named(wrong)
 
 
 def test_an_input_shape_is_three_sides() -> None:

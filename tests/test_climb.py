@@ -75,6 +75,13 @@ def test_more_seeds_train_only_those_that_are_missing(tmp_path: Path) -> None:
     ]
 
 
+def test_seeds_of_a_range_are_trained_without_those_before_it(tmp_path: Path) -> None:
+    events = train(QUICK, tmp_path, seeds=range(3, 5))
+    judged = events[-1]
+    assert isinstance(judged, RungJudged)
+    assert [run.seed for run in judged.result.runs] == [3, 4]
+
+
 def test_another_recipe_sets_the_earlier_run_aside_and_loses_nothing(tmp_path: Path) -> None:
     train(QUICK, tmp_path)
     folder = tmp_path / "tiny" / "base" / "seed-0"

@@ -24,8 +24,11 @@ Place = Annotated[str, typer.Argument(metavar="LADDER[:RUNG]", help="A ladder, o
 Runs = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the stored runs.")]
 Data = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder that holds the data set; looked into first.")]
 RungNames = Annotated[list[str] | None, typer.Option(metavar="RUNG", help="Only this rung; may be repeated.")]
-Seeds = Annotated[
-    int, typer.Option(metavar="N", min=1, max=10_000, help="Train each rung with this many random seeds.")
+SeedsText = Annotated[
+    str,
+    typer.Option(
+        "--seeds", metavar="N|FIRST-LAST", help="Train each rung with this many random seeds, or with these: 5-9."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, max=1024, help="Threads of each training; default: as its size needs.")
@@ -143,6 +146,21 @@ def seconds(text: str) -> float:
     if not total:
         raise NotationError(f"a time reads 90s, 30m, 2h or 1h30m, not {shown(text)}")
     return float(total)
+
+
+def seeds_named(text: str) -> range:
+    """The random seeds that their number stands for, or the first and the last of them.
+
+    Raises:
+        NotationError: anything else, none at all, or seeds behind 9,999.
+    """
+    found = re.fullmatch(r"(?:([0-9]{1,5})-)?([0-9]{1,5})", text)
+    first, last = (int(found[1] or 0), int(found[2]) - (found[1] is None)) if found else (0, -1)
+    if not first <= last < 10_000:
+        raise NotationError(
+            f"--seeds is how many, from 1 to 10000, or the first and the last, as in 5-9, not {shown(text)}"
+        )
+    return range(first, last + 1)
 
 
 class Means(TypedDict):

@@ -40,7 +40,7 @@ def climb(
     ladder: Ladder | str | Path,
     *,
     rungs: Sequence[str] = (),
-    seeds: int = 1,
+    seeds: int | range = 1,
     runs: str | Path = "runs",
     dataset: Dataset | None = None,
     device: str = "cpu",
@@ -48,9 +48,10 @@ def climb(
     workers: Workers = 1,
     precision: Precision = "float32",
 ) -> Generator[ClimbEvent, None, None]:
-    """Train the rungs of a ladder with seeds 0 to `seeds` - 1 each, judge each, and report on the way.
+    """Train the rungs of a ladder with `seeds` each, judge each, and report on the way.
 
-    `rungs` names the rungs to train (default: all). Runs are stored under `runs`; what is stored is not trained again.
+    `seeds` is how many, from 0 on, or which: `range(5, 10)`. `rungs` names the rungs to train (default: all). Runs
+    are stored under `runs`; what is stored is not trained again.
     A rung that is taught brings its teacher along. With `workers` (a number, or "auto" for one per core) that many
     trainings run side by side, each in a process of its own; rungs then overlap, and each is judged when its last seed
     has ended. `smallprint.sweep.sweep` says more.
@@ -66,7 +67,8 @@ def climb(
     chosen = [rung for rung in ladder.rungs if rung in named or not named]
     dataset = dataset or load_dataset(ladder.data)
     ladder.check(dataset.facts)
-    jobs = with_teachers([Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in range(seeds)])
+    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    jobs = with_teachers([Job(ladder=ladder, rung=rung, seed=seed) for rung in chosen for seed in numbers])
     to_come = Counter(job.rung.name for job in jobs)  # seeds that have not ended
     ended: dict[str, list[Run]] = {}  # by rung; it is there from the rung's first event on
     swept = sweep(jobs, dataset, Path(runs), device=device, threads=threads, workers=workers, precision=precision)

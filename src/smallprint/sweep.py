@@ -39,7 +39,7 @@ def sweep(
     workers: Workers = 1,
     precision: Precision = "float32",
 ) -> Generator[SweepEvent, None, None]:
-    """Train jobs in their order, a teacher before its pupils; what happens, as it happens.
+    """Train jobs of one ladder in their order, a teacher before its pupils; what happens, as it happens.
 
     Every finished epoch is stored before it is reported. A job whose run is stored is reused; one that was
     interrupted, or failed, goes on behind its last whole epoch. Nothing that happens to one run ends another:

@@ -15,7 +15,7 @@ from smallprint.spec.ladder import Ladder, diff
 from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.views.search_result import FILE, SearchResult, level_said
-from tests.searches import MARGIN, drawn, raced, result, some
+from tests.searches import CLIMB, MARGIN, drawn, raced, result, some
 from tests.searching.candidates import LADDER, LEVELS, candidate, ladder
 
 
@@ -141,9 +141,9 @@ def test_a_search_that_does_not_know_how_test_images_relate_says_how_it_would(tm
     guessed = replace(MARGIN, rungs=0)
     for rivals, told in ((some(keeps=False), True), (some()[:1], True), (some(), False)):
         steps = result(tmp_path, raced(*rivals, margin=guessed).found()).next_steps
-        assert any("smallprint climb" in step.said for step in steps) == told
+        assert any(step.command == CLIMB for step in steps) == told
     steps = result(tmp_path, found(keeps=False)).next_steps
-    assert not any("smallprint climb" in step.said for step in steps)
+    assert not any(step.command == CLIMB for step in steps)
 
 
 @pytest.mark.parametrize("keeps", [True, False])

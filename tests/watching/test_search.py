@@ -21,7 +21,7 @@ from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.views.search_report import write_search_report
 from smallprint.views.search_result import SearchResult
 from smallprint.watching.search import SearchWatch
-from tests.searches import COMMAND, HERE, IMAGES, MARGIN, drawn, events
+from tests.searches import CLIMB, COMMAND, HERE, IMAGES, MARGIN, drawn, events
 from tests.searching.candidates import LADDER, ladder
 
 CANDIDATES = 4  # of the one search that really runs
@@ -47,7 +47,7 @@ def watched(
         color_system=None if not terminal else "standard", _environ={},
     )  # fmt: skip
     said = happening if isinstance(happening, Generator) else (event for event in happening)
-    result = SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND, seed=7).show(said)
+    result = SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND, climb=CLIMB, seed=7).show(said)
     return file.getvalue(), result
 
 
@@ -250,6 +250,6 @@ def test_what_ends_a_search_without_a_result_goes_through_and_leaves_a_tidy_term
 
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     with pytest.raises(KeyboardInterrupt):
-        SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND).show(stopped())
+        SearchWatch(ladder(), ladder().rungs[0], console, command=COMMAND, climb=CLIMB).show(stopped())
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in console.file.getvalue()  # the cursor is back

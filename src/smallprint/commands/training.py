@@ -21,7 +21,7 @@ from smallprint.arguments import (
     PrecisionText,
     RungNames,
     Runs,
-    Seeds,
+    SeedsText,
     Threads,
     WorkerCount,
     choose,
@@ -29,6 +29,8 @@ from smallprint.arguments import (
     one_rung_at,
     rungs_at,
     seconds,
+    seeds_named,
+    split_place,
 )
 from smallprint.console import BROKEN, DONE, INTERRUPTED, UNDECIDED, console, write_json
 from smallprint.sources import (
@@ -49,7 +51,7 @@ def climb(
         str | None, typer.Argument(metavar="LADDER", help="A shipped ladder's name, a ladder file, or LADDER:RUNG.")
     ] = None,
     rung: RungNames = None,
-    seeds: Seeds = 1,
+    seeds: SeedsText = "1",
     runs: Runs = Path("runs"),
     data: Data = None,
     workers: WorkerCount = "auto",
@@ -62,7 +64,7 @@ def climb(
 
     Without a ladder: 'progressive' on MNIST, or the embedded 'digits' where MNIST cannot be had.
     """
-    how = means(workers, threads, device, precision)
+    how, named = means(workers, threads, device, precision), seeds_named(seeds)
     if ladder is None:
         chosen, dataset = first_ladder(data)
         rungs = choose(chosen, rung or ())
@@ -74,7 +76,7 @@ def climb(
     from smallprint.watching.climb import ClimbWatch
 
     names = [one.name for one in rungs]
-    events = start(chosen, rungs=names, seeds=seeds, runs=runs, dataset=dataset, **how)
+    events = start(chosen, rungs=names, seeds=named, runs=runs, dataset=dataset, **how)
     watch = ClimbWatch(chosen, chosen.with_teachers(rungs), console(stderr=as_json))
     with _stopping_tidily(), closing(events):
         results = watch.show(events)
@@ -172,8 +174,12 @@ def search(
         teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data), **how,
     )  # fmt: skip
     command = shlex.join(["smallprint", *sys.argv[1:]])
+    climb_it = ["climb", split_place(place)[0], "--rung", rung.name, "--seeds", "3", "--runs", str(runs)]
+    watch = SearchWatch(
+        ladder, rung, console(stderr=as_json), command=command, climb=shlex.join(["smallprint", *climb_it]), seed=seed
+    )
     with _stopping_tidily(), closing(events):
-        result = SearchWatch(ladder, rung, console(stderr=as_json), command=command, seed=seed).show(events)
+        result = watch.show(events)
     html, markdown = write_search_report(result)
     if as_json:
         write_json(search_document(result))

@@ -134,13 +134,14 @@ def stored_whole(job: Job, data: str, root: Path) -> Run | None:
 
 
 def with_teachers(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """The jobs, and those that they need done before: each right before the first that needs it."""
+    """The jobs, of one ladder, and those that they need done before: each right before the first that needs it."""
     named = {job.name for job in jobs}
     found: dict[tuple[str, int], Job] = {}
     for job in jobs:
         if (teacher := job.teacher) and teacher.name not in named:
             found.setdefault(teacher.name, teacher)
-        found[job.name] = job
+        first = found.setdefault(job.name, job)
+        assert first == job, "jobs of two ladders are not told apart"
     return tuple(found.values())
 
 

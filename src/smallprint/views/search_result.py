@@ -65,6 +65,7 @@ class SearchResult:
     enough_seeds: int  # fewer say too little about a network to call it found
     images: int  # held out of the training images
     command: str  # that was given
+    climb: str  # the command that trains the start for its own sake, from which the margin is learnt
     seed: int  # of what was drawn
     spent: float  # seconds, over all parts
     folder: Path  # what is kept
@@ -133,8 +134,7 @@ class SearchResult:
         longer = "" if self.stopped else " with a larger --budget; it counts the time of all parts"
         go_on = Step(f"to go on, give the same command{longer}")
         learn = Step(
-            f"how held-out and test images relate is a guess so far: 'smallprint climb' {self.start.name} with "
-            "--seeds 3 into the same --runs, and the same search will know"
+            "how held-out and test images relate is a guess so far; the same search will know behind", self.climb
         )
         first = (learn,) if self.found.margin.guessed else ()
         rung = self.rung

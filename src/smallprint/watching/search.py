@@ -30,12 +30,17 @@ class SearchWatch:
     On a terminal the front so far, the running trainings and the time left stand below the lines.
     """
 
-    def __init__(self, ladder: Ladder, rung: Rung, console: Console, *, command: str, seed: int = 0) -> None:
-        """Of a search around `rung`; `command` is what was typed, `seed` what the candidates are drawn with."""
+    def __init__(
+        self, ladder: Ladder, rung: Rung, console: Console, *, command: str, climb: str, seed: int = 0
+    ) -> None:
+        """Of a search around `rung`.
+
+        `command` is what was typed, `climb` what trains the rung itself, `seed` what the candidates are drawn with.
+        """
         self.ladder = ladder
         self.rung = rung
         self.console = console
-        self._command, self._seed = command, seed
+        self._command, self._climb, self._seed = command, climb, seed
         self._candidates: dict[int, Candidate] = {}
         self._running: dict[tuple[str, int], Running] = {}  # by rung and seed
         self._images = ladder.facts.test  # held out; until the first training tells
@@ -184,7 +189,7 @@ class SearchWatch:
         return SearchResult(
             ladder=self.ladder, start=self.rung, goal=began.goal, floor=began.floor, ceiling=began.ceiling,
             found=ended.found, stopped=ended.stopped, enough_seeds=ENOUGH_SEEDS, images=self._images,
-            command=self._command, seed=self._seed, spent=self._clock.spent, folder=began.folder,
+            command=self._command, climb=self._climb, seed=self._seed, spent=self._clock.spent, folder=began.folder,
         )  # fmt: skip
 
     def _whose(self, job: Job) -> str:
