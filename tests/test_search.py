@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from smallprint.climb import RungJudged, climb
 from smallprint.jobs.job import EpochEnded, RunEnded
 from smallprint.results.holding import HeldError, Hold
 from smallprint.search import (
@@ -22,10 +24,11 @@ from smallprint.search import (
 )
 from smallprint.searching.candidate import START
 from smallprint.searching.race import Found, Judged, Race
-from smallprint.spec.errors import SearchError
+from smallprint.spec.errors import RunError, SearchError
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 from smallprint.training.data import Dataset, held_out, load_dataset
+from smallprint.views.documents import record_document, record_text
 
 LADDER = """
 title = "Easy"
@@ -110,6 +113,42 @@ def test_the_margin_is_learnt_from_the_starting_rung(events: list[SearchEvent]) 
     learnt = [event.margin for event in events if isinstance(event, MarginLearnt)]
     assert learnt[-1].seeds == 2
     assert found_in(events).margin == learnt[-1]
+
+
+OTHER = """
+[[rung]]
+name = "other"
+network = "after conv: batchnorm relu; conv3-8,pad=1 maxpool conv3-12 gap conv1-10,bare"
+"""
+
+
+def test_the_margin_is_learnt_from_a_record_too_whose_rung_is_trained_for_held_out_images(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["smallprint.search"], "_MANY", 3)
+    ladder = parse_ladder(LADDER + OTHER, name="easy")
+    climbed = list(climb(ladder, seeds=3, runs=tmp_path / "there", dataset=digits))
+    results = [event.result for event in climbed if isinstance(event, RungJudged)]
+    record = tmp_path / "record.json"
+    record.write_text(record_text(record_document(ladder, results, "smallprint climb easy --seeds 3")))
+    events = list(searched(ladder, digits, tmp_path / "here", budget=600, candidates=1, records=[record]))
+    ended = [event.job for event in events if isinstance(event, RunEnded)]
+    assert [job.seed for job in ended if job.rung.name == "related-other"] == [0, 1]
+    learnt = found_in(events).margin
+    assert (learnt.rungs, learnt.guessed) == (2, False)
+    started = events[0]
+    assert isinstance(started, SearchStarted)
+    assert started.margin.seeds == sum(len(result.runs) - 1 for result in results)
+
+
+def test_a_record_of_another_ladder_is_refused_before_anything_is_trained(
+    easy: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    record = tmp_path / "record.json"
+    record.write_text(record_text(record_document(replace(easy, name="hard"), [], "smallprint climb hard")))
+    with pytest.raises(RunError, match="a record of no rung that the ladder easy has now"):
+        next(iter(searched(easy, digits, tmp_path, budget=60, records=[record])))
+    assert not any(tmp_path.rglob("seed-*"))
 
 
 def test_a_search_that_was_stopped_goes_on_with_what_it_has(easy: Ladder, digits: Dataset, tmp_path: Path) -> None:

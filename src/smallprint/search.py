@@ -15,6 +15,7 @@ from smallprint.jobs.borrowing import borrow
 from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnded, Terms, stored_whole
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.results.holding import Hold
+from smallprint.results.record import recorded
 from smallprint.results.runs import Epoch, Precision, Run, read_runs
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.goal import Goal
@@ -32,6 +33,7 @@ _MOST_AT_ONCE = 64  # trainings that a placement is made for
 _MOST_TWINS = 30  # candidates in a row that are known already: then there is little else between floor and ceiling
 _LONG = 1800.0  # seconds of a budget that leaves time to learn how held-out and test images relate
 _RELATED, _RELATED_SEEDS = 3, 2  # rungs that are trained for that, beside the starting one
+_MANY = 20  # seeds that test images have judged: so much is known of such a rung that its training pays in any search
 _LAST_PART = 0.2  # of the budget: nothing new is begun in it, so that what is promising is trained to its end
 
 
@@ -87,6 +89,7 @@ def search(
     teachers: Sequence[str] = (),
     seed: int = 0,
     runs: str | Path = "runs",
+    records: Sequence[str | Path] = (),
     dataset: Dataset | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -100,8 +103,9 @@ def search(
     Networks and recipes are drawn around a rung, each right in size (`floor` to `ceiling`, in the goal's unit: seconds
     are those of a whole training on one core, by a short timing) before it is trained. They race: many are trained for
     few epochs, few at full length and over several seeds. All are judged on a sixth of the training images, which is
-    held out for that; the test images are never looked at. What is asked of held-out images follows from the stored
-    runs of the ladder, which have seen both. Rungs named by `teachers` may teach.
+    held out for that; the test images are never looked at. What is asked of held-out images follows from runs of the
+    ladder's rungs that test images have judged, those stored under `runs` and those of `records`: where they are many,
+    or the budget is long, these rungs are trained for held-out images too. Rungs named by `teachers` may teach.
 
     The same search goes on where it stopped; its folder is `search_folder`.
 
@@ -111,14 +115,14 @@ def search(
         DataError: its data set cannot be had.
         SearchError: nothing to search between floor and ceiling; a budget too small for one candidate; a study that is
             damaged, held, or of another search.
-        RunError: a run folder that is damaged, or a full disk.
+        RunError: a run folder that is damaged, a record that is none of this ladder's, or a full disk.
     """
     if not isinstance(ladder, Ladder):
         ladder = read_ladder(ladder)
     dataset = dataset or load_dataset(ladder.data)
     ladder.check(dataset.facts)
     start, folder = ladder.rung(rung), search_folder(runs, ladder, rung, goal, floor, ceiling)
-    parts = held_out(dataset)
+    parts, tested = held_out(dataset), tested_runs(ladder, Path(runs), dataset.fingerprint, records)
     identity = {
         "contract": str(ladder.contract),
         "start": ladder.identity(start),
@@ -140,7 +144,6 @@ def search(
         rate = study.fact("rate", lambda: _rate(ladder, start, parts)) if goal == "seconds" else 1.0
         space = Space(ladder, start, Goal(name=goal, rate=rate), floor=floor, ceiling=ceiling, teachers=teachers)
         study.begin(space, seed=seed)
-        tested = tested_runs(ladder, Path(runs), dataset.fingerprint)
         yield from _Search(space, study, parts, tested, terms, placement, budget, candidates, seed).events()
 
 
@@ -165,10 +168,20 @@ def _rate(ladder: Ladder, rung: Rung, dataset: Dataset) -> float:
     return step / step_alone(trace, recipe, dataset)
 
 
-def tested_runs(ladder: Ladder, root: Path, data: str) -> dict[str, list[Run]]:
-    """The stored runs of a ladder, by rung, that are whole and of exactly this data."""
-    stored = {rung.name: read_runs(root, ladder.name, rung.name, ladder.identity(rung)) for rung in ladder.rungs}
-    return {name: whole for name, runs in stored.items() if (whole := [r for r in runs if r.data == data and r.ended])}
+def tested_runs(ladder: Ladder, root: Path, data: str, records: Sequence[str | Path] = ()) -> dict[str, list[Run]]:
+    """The runs of a ladder, by rung, that are whole: those of exactly this data stored under `root`, and recorded ones.
+
+    Raises:
+        RunError: a run folder that is damaged, or a record that is none of this ladder's.
+    """
+    known = [recorded(Path(record), ladder) for record in records]
+    found = {}
+    for rung in ladder.rungs:
+        stored = read_runs(root, ladder.name, rung.name, ladder.identity(rung))
+        here = [run for run in stored if run.data == data]
+        there = [run for runs in known for run in runs.get(rung.name, ())]
+        found[rung.name] = list({run.seed: run for run in (*there, *here) if run.ended}.values())
+    return {name: whole for name, whole in found.items() if whole}
 
 
 class _Search:
@@ -283,11 +296,11 @@ class _Search:
             self.study.tell(candidate, outlook.worth(candidate), outlook.excess(shown))
 
     def _related(self) -> list[Job]:
-        """Trainings of other rungs of the ladder whose results on the test images are stored."""
-        if self.budget < _LONG:
-            return []
+        """Trainings of other rungs of the ladder whose results on the test images are known."""
         ladder, jobs = self.space.ladder, []
         others = [name for name in telling(ladder.contract, self.tested) if name != self.space.rung.name]
+        surest = [name for name in others if len(self.tested[name]) >= _MANY]
+        others = [*surest, *(name for name in others if name not in surest and self.budget >= _LONG)]
         for name in others[:_RELATED]:
             rung, teacher = ladder.rung(name), ladder.teacher(ladder.rung(name))
             rung = replace(rung, name=f"related-{name}")

@@ -148,6 +148,13 @@ def search(
         list[str] | None, typer.Option(metavar="RUNG", help="A rung that may teach; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=10**6, help="Of what is drawn.")] = 0,
+    record: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A record of the ladder, from which is learnt how held-out and test images relate; may be repeated.",
+        ),
+    ] = None,
     runs: Runs = Path("runs"),
     data: Data = None,
     workers: WorkerCount = "auto",
@@ -171,7 +178,7 @@ def search(
 
     events = start(
         ladder, rung.name, goal=goal, budget=time, candidates=candidates, floor=floor, ceiling=ceiling,
-        teachers=teacher or (), seed=seed, runs=runs, dataset=load(ladder.data, data), **how,
+        teachers=teacher or (), seed=seed, runs=runs, records=record or (), dataset=load(ladder.data, data), **how,
     )  # fmt: skip
     command = shlex.join(["smallprint", *sys.argv[1:]])
     climb_it = ["climb", split_place(place)[0], "--rung", rung.name, "--seeds", "3", "--runs", str(runs)]

@@ -87,6 +87,20 @@ def joined(path: Path, ladder: Ladder, results: Sequence[RungResult]) -> tuple[t
     return tuple(found), tuple(name for name in known if name not in same)
 
 
+def recorded(path: Path, ladder: Ladder) -> dict[str, tuple[Run, ...]]:
+    """The runs that the record at `path` has of a ladder's rungs, by rung.
+
+    Raises:
+        RunError: the file cannot be read, is no record, or has none of a rung as the ladder has it now.
+    """
+    record = read_record(path)
+    known = {rung.name: rung for rung in record.rungs if record.ladder == ladder.name}
+    found = {rung.name: known[rung.name].runs for rung in ladder.rungs if _is_of(known.get(rung.name), rung)}
+    if not found:
+        raise RunError(f"{path}: a record of no rung that the ladder {ladder.name} has now; name another file")
+    return found
+
+
 def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
     """The runs of a rung that the record at `path` has counted, in their order; none where there is no such file.
 
