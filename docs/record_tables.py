@@ -14,6 +14,7 @@ from cells import NONE, percent, row
 
 from smallprint.results.assessment import RungResult, assess
 from smallprint.results.record import read_record
+from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import counted_clauses, worst_of_last
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder
@@ -40,6 +41,42 @@ class Measured:
             worst=tuple(100 * correct / total for found in worst if found for _, correct, total in [found]),
         )
         return measured if measured.best and measured.worst else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certified:
+    """A rung of which a record has a certificate, whatever that says."""
+
+    name: str  # LADDER:RUNG
+    file: str  # of the record
+    teacher: str  # what it was distilled from; empty if nothing
+    parameters: int
+    macs: int
+    epochs: int
+    seconds: float  # of a training, mean over the seeds that count
+    promise: str
+    measured: Measured | None
+    certificate: Certificate
+
+    @property
+    def link(self) -> str:
+        return f"**[{self.name}](../records/{self.file})**"
+
+    @property
+    def cells(self) -> list[str]:
+        """All but the parameters."""
+        measured, certificate = self.measured, self.certificate
+        return [
+            f"{self.macs:,}",
+            self.link + (f", distilled from {self.teacher}" if self.teacher else ""),
+            str(self.epochs),
+            f"{self.seconds:.0f}",
+            self.promise,
+            f"{min(measured.worst):.2f}, mean {fmean(measured.worst):.2f}" if measured else NONE,
+            str(certificate.of),
+            str(certificate.passed),
+            f"{floor(1000 * certificate.rate_at_least) / 10:.1f}%, {certificate.outcome}",
+        ]
 
 
 def progressive(root: Path) -> str:
@@ -88,7 +125,7 @@ def published(root: Path, name: str) -> str:
 
 def records(root: Path, dataset: str) -> str:
     """Certified rungs on a data set beside what others have claimed, from the smallest network to the largest."""
-    ours = list(_certified(root, dataset))
+    ours = [(one.parameters, one.cells) for one in _certified(root, dataset)]
     rows = [
         "| parameters | multiply-adds | network | epochs | seconds | promised test accuracy | worst of the last epochs "
         "| seeds | keep the promise | pass rate at least |",
@@ -98,8 +135,30 @@ def records(root: Path, dataset: str) -> str:
     return "\n".join(rows if ours else [*rows, "", "None of our rungs is certified yet."])
 
 
-def _certified(root: Path, dataset: str) -> Iterator[tuple[int, list[str]]]:
-    """Parameters and the other cells of every rung of which a record has a certificate."""
+def fewest(root: Path, dataset: str) -> str:
+    """For every promise the certified rungs with the fewest parameters, multiply-adds and seconds."""
+    by_promise: dict[str, list[Certified]] = {}
+    for one in _certified(root, dataset):
+        if one.certificate.outcome == "certified":
+            by_promise.setdefault(one.promise, []).append(one)
+    rows = ["| certified for | fewest parameters | fewest multiply-adds | fewest seconds |", "|---|---|---|---|"]
+    for promise, sure in sorted(by_promise.items(), reverse=True):
+        smallest = min(sure, key=lambda one: one.parameters)
+        leanest, quickest = min(sure, key=lambda one: one.macs), min(sure, key=lambda one: one.seconds)
+        rows.append(
+            row(
+                [
+                    promise,
+                    f"{smallest.parameters:,}: {smallest.link}",
+                    f"{leanest.macs:,}: {leanest.link}",
+                    f"{quickest.seconds:.0f}: {quickest.link}",
+                ]
+            )
+        )
+    return "\n".join(rows)
+
+
+def _certified(root: Path, dataset: str) -> Iterator[Certified]:
     for path in sorted((root / "records").glob("*.json")):
         record = read_record(path)
         for recorded in record.rungs:
@@ -112,24 +171,16 @@ def _certified(root: Path, dataset: str) -> Iterator[tuple[int, list[str]]]:
             rung, contract = ladder.rung(recorded.name), record.contract
             counted = [run for run in recorded.runs if certificate.counts(run.seed)]
             measured = Measured.of(assess(ladder, rung, counted), contract.last_epochs)
-            who = f"**[{ladder.name}:{rung.name}](../records/{path.name})**"
+            taught = ""
             if teacher := ladder.teacher(rung):
                 size = f"{ladder.trace(teacher).parameters:,} parameters, {teacher.recipe.epochs} epochs"
-                who += f", distilled from `{teacher.name}` ({size})"
-            yield (
-                recorded.parameters,
-                [
-                    f"{recorded.macs:,}",
-                    who,
-                    str(rung.recipe.epochs),
-                    f"{fmean(sum(epoch.seconds for epoch in run.epochs) for run in counted):.0f}",
-                    _promised(contract),
-                    f"{min(measured.worst):.2f}, mean {fmean(measured.worst):.2f}" if measured else NONE,
-                    str(certificate.of),
-                    str(certificate.passed),
-                    f"{floor(1000 * certificate.rate_at_least) / 10:.1f}%, {certificate.outcome}",
-                ],
-            )
+                taught = f"`{teacher.name}` ({size})"
+            yield Certified(
+                name=f"{ladder.name}:{rung.name}", file=path.name, teacher=taught,
+                parameters=recorded.parameters, macs=recorded.macs, epochs=rung.recipe.epochs,
+                seconds=fmean(sum(epoch.seconds for epoch in run.epochs) for run in counted),
+                promise=_promised(contract), measured=measured, certificate=certificate,
+            )  # fmt: skip
 
 
 def _claimed(root: Path) -> Iterator[tuple[int, list[str]]]:

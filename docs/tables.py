@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark_tables import compared, epoch, speed, ways
-from record_tables import progressive, published, records
+from record_tables import fewest, progressive, published, records
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "progressive": progressive,
     "published": published,
     "records": records,
+    "fewest": fewest,
     "epoch": epoch,
     "speed": speed,
     "compared": compared,
