@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,14 +12,14 @@ from cells import NONE, duration, percent, row, spread, times
 
 
 def epoch(root: Path) -> str:
-    """All sides of the epoch benchmark."""
-    said = _result(root, "epoch")
-    assert said
-    return _epochs(said)
+    """All sides of the epoch benchmark, on every kind of processor that it was run on."""
+    return _epochs(_results(root, "epoch"))
 
 
 def speed(root: Path, name: str, *parts: str) -> str:
     """What a benchmark found, with when, where and how; or that it is not yet measured."""
+    if name == "epoch":
+        return _speed_epoch(_results(root, name))
     said = _result(root, name)
     if said is None:
         return f"Not yet measured: `python -m benchmarks {name} --write` does it."
@@ -28,11 +28,11 @@ def speed(root: Path, name: str, *parts: str) -> str:
 
 def ways(root: Path) -> str:
     """Where rungs end that were trained the native way and PyTorch's."""
-    found = sorted((root / "benchmarks" / "results").glob("ways-*.json"))
+    found = _results(root, "ways")
     if not found:
         return "Not yet measured: `python -m benchmarks ways --write` does it."
     tables = []
-    for said in (json.loads(file.read_text(encoding="utf-8")) for file in found):
+    for said in found:
         head = ["trained by", "mean", "standard deviation", "lowest", "highest", "mean of the best epochs",
                 "seeds that keep the contract"]  # fmt: skip
         rows = [row(head), "|---|--:|--:|--:|--:|--:|--:|"]
@@ -90,6 +90,17 @@ def _result(root: Path, name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def _results(root: Path, name: str) -> list[dict[str, Any]]:
+    """Those of a benchmark that has a result for each of several rungs or processors."""
+    files = sorted((root / "benchmarks" / "results").glob(f"{name}-*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def _unit(said: Mapping[str, Any]) -> str:
+    """What a processor computes with, as in AVX2; the platform's last word."""
+    return str(said["machine"]["platform"].rpartition(", ")[2])
+
+
 def _made(said: Mapping[str, Any]) -> str:
     """When, on what and by which command a benchmark was run; and whether what it found is to be relied on."""
     machine: Mapping[str, Any] = said.get("machine", {})
@@ -104,7 +115,7 @@ def _made(said: Mapping[str, Any]) -> str:
     return f"{doubt}{told}. Repeat: `{said['command']}`."
 
 
-def _epochs(said: Mapping[str, Any]) -> str:
+def _epochs(found: Sequence[Mapping[str, Any]]) -> str:
     names = {
         "course": "the notebooks' loop",
         "nchw": "PyTorch on whole tensors",
@@ -113,24 +124,36 @@ def _epochs(said: Mapping[str, Any]) -> str:
         "compile": "the same, torch.compile",
         "ours": "**smallprint**",
     }
-    rows = ["| threads | trained by | seconds per epoch | times smallprint's |", "|--:|---|--:|--:|"]
-    for result in said["results"]:
-        for side, seconds in result["seconds"].items():
-            ratio = result["ratios"].get(side)
-            rows.append(row([str(result["threads"]), names[side], spread(seconds), times(ratio) if ratio else "1"]))
-    return "\n".join(rows)
+    head = ["threads", "trained by"]
+    cells: dict[tuple[int, str], list[str]] = {}
+    for number, said in enumerate(found):
+        head += [f"{_unit(said)}: seconds per epoch", "times smallprint's"]
+        for result in said["results"]:
+            for side, seconds in result["seconds"].items():
+                ratio = result["ratios"].get(side)
+                line = cells.setdefault((result["threads"], side), [str(result["threads"]), names[side]])
+                line += [NONE, NONE] * (number - len(line) // 2 + 1)  # of processors where it was not measured
+                line += [spread(seconds), times(ratio) if ratio else "1"]
+    rows = [row(head), row(["--:", "---", *["--:"] * (len(head) - 2)])]
+    return "\n".join([*rows, *(row(line + [NONE] * (len(head) - len(line))) for line in cells.values())])
 
 
-def _speed_epoch(said: Mapping[str, Any]) -> str:
-    rates = [
-        f"{median(result['gflops']):.0f} GFLOP/s with {result['threads']} thread{'s' * (result['threads'] > 1)}, "
-        f"{100 * result['share_of_product']:.0f}% of the {median(result['product_gflops']):.0f} that the product of "
-        "two large matrices reaches in the same run"
-        for result in said["results"]
-        if "gflops" in result
-    ]
+def _speed_epoch(found: Sequence[Mapping[str, Any]]) -> str:
+    """All sides side by side; then, for every processor, how much of its arithmetic is used and how that was found."""
+    paragraphs = [_epochs(found)]
+    for said in found:
+        rates = "; ".join(map(_rate, said["results"]))
+        images = f"{said['settings']['images']:,} images"
+        paragraphs.append(f"{_unit(said)}, epochs of {images}: smallprint computes {rates}. {_made(said)}")
+    return "\n\n".join(paragraphs)
+
+
+def _rate(result: Mapping[str, Any]) -> str:
+    """How fast the arithmetic goes, beside the library's best."""
     return (
-        f"{_epochs(said)}\n\nAn epoch is {said['settings']['images']:,} images. smallprint computes {'; '.join(rates)}."
+        f"{median(result['gflops']):.0f} GFLOP/s with {result['threads']} thread{'s' * (result['threads'] > 1)}, "
+        f"{100 * result['share_of_product']:.0f}% of the {median(result['product_gflops']):.0f} that the product of two "
+        "large matrices reaches in the same run"
     )
 
 
@@ -228,7 +251,6 @@ def _speed_gpu(said: Mapping[str, Any]) -> str:
 
 
 _SPEED: dict[str, Callable[..., str]] = {
-    "epoch": _speed_epoch,
     "contract": _speed_contract,
     "first": _speed_first,
     "growth": _speed_growth,

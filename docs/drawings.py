@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 from smallprint.views.canvas import PALETTE
 
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "benchmarks" / "results"
 INK, MUTED, FAINT, ACCENT = (PALETTE[name] for name in ("ink", "muted", "faint", "accent"))
 PAPER, TINT = PALETTE["paper"], "#cfe5e1"  # tint: the accent, far away
 
@@ -260,15 +261,18 @@ def speed_epoch() -> str:
         "compile": "PyTorch, torch.compile",
         "ours": "smallprint",
     }
-    said = _result("epoch")
+    every = [_result(path.stem) for path in sorted(RESULTS.glob("epoch-*.json"))]
+    units = [said["machine"]["platform"].rpartition(", ")[2] for said in every]
     groups = {
-        f"{result['threads']} thread{'s' * (result['threads'] > 1)}": [
+        f"{unit}, {result['threads']} thread{'s' * (result['threads'] > 1)}": [
             Bar(label=names[side], measured=tuple(seconds), ours=side == "ours", said=_as_many(result, side))
             for side, seconds in result["seconds"].items()
         ]
+        for unit, said in zip(units, every, strict=True)
         for result in said["results"]
     }
-    return bars(f"An epoch of {said['settings']['images']:,} images", "seconds", groups)
+    (images,) = {said["settings"]["images"] for said in every}
+    return bars(f"An epoch of {images:,} images", "seconds", groups)
 
 
 def speed_contract() -> str:
@@ -325,8 +329,7 @@ def speed_contended() -> str:
 
 
 def _result(name: str) -> dict[str, Any]:
-    path = FOLDER.parent / "benchmarks" / "results" / f"{name}.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
