@@ -152,8 +152,8 @@ def _rate(result: Mapping[str, Any]) -> str:
     """How fast the arithmetic goes, beside the library's best."""
     return (
         f"{median(result['gflops']):.0f} GFLOP/s with {result['threads']} thread{'s' * (result['threads'] > 1)}, "
-        f"{100 * result['share_of_product']:.0f}% of the {median(result['product_gflops']):.0f} that the product of two "
-        "large matrices reaches in the same run"
+        f"{100 * result['share_of_product']:.0f}% of the {median(result['product_gflops']):.0f} that the product of "
+        "two large matrices reaches in the same run"
     )
 
 

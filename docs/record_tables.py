@@ -140,8 +140,8 @@ def records(root: Path, dataset: str) -> str:
 def fewest(root: Path, dataset: str) -> str:
     """For every promise the certified rungs with the fewest parameters, multiply-adds and seconds.
 
-    The seconds are those that its record has; which rung has the fewest is decided by the work of a training, as seconds
-    of different machines do not compare.
+    The seconds are those of its record; which rung has the fewest is decided by the work of a training, as seconds of
+    different machines do not compare.
     """
     by_promise: dict[str, list[Certified]] = {}
     for one in _certified(root, dataset):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_tables import speed
+from benchmark_tables import epoch, speed
 from cells import NONE
 from record_tables import fewest, progressive, published, records
 from tables import rewritten
@@ -244,6 +244,28 @@ def test_a_result_comes_with_its_date_machine_and_command_and_a_trial_is_marked(
     )
     result(root, "contract", found, trial=True)
     assert "A trial with small settings" in speed(root, "contract")
+
+
+def test_an_epoch_stands_side_by_side_for_every_kind_of_processor_that_measured_it(root: Path) -> None:
+    def measured(threads: int, **seconds: float) -> dict[str, Any]:
+        times = {side: {"median": seconds[side] / seconds["ours"], "lowest": 2.0, "highest": 4.0} for side in seconds}
+        del times["ours"]
+        return {"threads": threads, "seconds": {side: [said] for side, said in seconds.items()}, "ratios": times,
+                "gflops": [50.0], "product_gflops": [100.0], "share_of_product": 0.5}  # fmt: skip
+
+    result(root, "epoch-a", {"results": [measured(1, nhwc=3.0, ours=1.0)]})
+    result(
+        root, "epoch-b", {"results": [measured(1, nhwc=6.0, compile=4.0, ours=2.0), measured(2, nhwc=5.0, ours=1.0)]}
+    )
+    rows = [line.strip("| ").split(" | ")[1:] for line in epoch(root).splitlines()[2:]]
+    assert [[who, *[cell.split(" ")[0] for cell in found]] for who, *found in rows] == [
+        ["the same, channels_last", "3.0", "3.0", "6.0", "3.0"],
+        ["**smallprint**", "1.0", "1", "2.0", "1"],
+        ["the same, torch.compile", NONE, NONE, "4.0", "2.0"],
+        ["the same, channels_last", NONE, NONE, "5.0", "5.0"],
+        ["**smallprint**", NONE, NONE, "1.0", "1"],
+    ]
+    assert speed(root, "epoch").count("50 GFLOP/s with 1 thread, 50% of the 100 ") == 2
 
 
 def test_a_growth_has_a_table_of_its_own_and_a_steep_one_is_marked(root: Path) -> None:
