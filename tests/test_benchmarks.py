@@ -377,13 +377,15 @@ def test_the_first_epoch_is_timed_cold_then_warm_in_turn(
 
 @pytest.mark.parametrize("name", PLAN)
 def test_every_kept_result_says_when_where_and_how(name: str) -> None:
-    said = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    assert said["benchmark"] == name
-    assert said["command"].startswith(f"python -m benchmarks {name}")
-    assert said["trial"] in (True, False)
-    assert said["date"]
-    assert said["settings"]
-    assert {"platform", "cores", "torch", "smallprint"} <= said["machine"].keys()
+    files = [*RESULTS.glob(f"{name}.json"), *RESULTS.glob(f"{name}-*.json")]
+    assert files
+    for said in (json.loads(file.read_text(encoding="utf-8")) for file in files):
+        assert said["benchmark"] == name
+        assert said["command"].startswith(f"python -m benchmarks {name}")
+        assert said["trial"] in (True, False)
+        assert said["date"]
+        assert said["settings"]
+        assert {"platform", "cores", "torch", "smallprint"} <= said["machine"].keys()
 
 
 def test_written_results_lie_where_the_pages_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
