@@ -51,10 +51,9 @@ def climb(
     """Train the rungs of a ladder with `seeds` each, judge each, and report on the way.
 
     `seeds` is how many, from 0 on, or which: `range(5, 10)`. `rungs` names the rungs to train (default: all). Runs
-    are stored under `runs`; what is stored is not trained again.
-    A rung that is taught brings its teacher along. With `workers` (a number, or "auto" for one per core) that many
-    trainings run side by side, each in a process of its own; rungs then overlap, and each is judged when its last seed
-    has ended. `smallprint.sweep.sweep` says more.
+    are stored under `runs`; what is stored is not trained again. A rung that is taught brings its teacher along. With
+    `workers` (a number, or "auto" for one per core) that many trainings run side by side, each in a process of its own;
+    rungs then overlap, and each is judged when its last seed has ended. `smallprint.sweep.sweep` says more.
 
     Raises:
         LadderError: a ladder with faults, or a rung it does not have.
