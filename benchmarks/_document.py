@@ -14,9 +14,9 @@ from time import perf_counter
 from typing import Any
 
 import smallprint
+from smallprint.arguments import one_rung_at
 from smallprint.spec.errors import SmallprintError
 from smallprint.spec.ladder import Ladder, Rung
-from smallprint.spec.ladder_file import read_ladder
 
 RESULTS = Path(__file__).parent / "results"
 _NO_SETTINGS = ("json", "write", "trial", "runs")  # the last a folder of this machine, which says nothing to others
@@ -33,10 +33,8 @@ class Benchmark:
 
     def rung(self, said: str) -> tuple[Ladder, Rung]:
         """The rung that `LADDER:RUNG` names; ends with the parser's message where there is none."""
-        place, _, name = said.rpartition(":")
         try:
-            ladder = read_ladder(place)
-            return ladder, ladder.rung(name)
+            return one_rung_at(said)
         except SmallprintError as fault:
             self.parser.error(str(fault))
 
@@ -44,7 +42,7 @@ class Benchmark:
         """What is asked for; the clock starts."""
         self.parser.add_argument("--json", action="store_true", help="print one JSON document")
         self.parser.add_argument(
-            "--write", action="store_true", help=f"write it to benchmarks/results/{self.name}.json"
+            "--write", action="store_true", help=f"write it to benchmarks/results/, as {self.name}"
         )
         self.parser.add_argument("--trial", action="store_true", help="mark it as no final figure")
         asked = self.parser.parse_args()

@@ -25,6 +25,7 @@ from scipy import stats
 
 from benchmarks._command import whole
 from benchmarks._document import Benchmark
+from smallprint.arguments import split_place
 from smallprint.results.runs import Run, read_runs
 from smallprint.results.verdict import judge_seed, worst_of_last
 from smallprint.spec.ladder import Ladder, Rung
@@ -120,7 +121,7 @@ def main() -> None:
     ladder, rung = benchmark.rung(said.of)
     if said.seeds < 2:
         benchmark.parser.error(f"--seeds is at least 2, a sample: {said.seeds}")
-    asked = Asked(place=said.of.rpartition(":")[0], ladder=ladder, rung=rung, seeds=said.seeds)
+    asked = Asked(place=split_place(said.of)[0], ladder=ladder, rung=rung, seeds=said.seeds)
     with tempfile.TemporaryDirectory() as thrown_away:
         folder = said.runs or Path(thrown_away)
         runs = {way: climbed(asked, folder, way) for way in WAYS}
