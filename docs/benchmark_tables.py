@@ -8,22 +8,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cells import NONE, duration, percent, row, spread, times
+from cells import NONE, duration, percent, row, spread, times, vector_unit
 
 
 def epoch(root: Path) -> str:
     """All sides of the epoch benchmark, on every kind of processor that it was run on."""
-    return _epochs(_results(root, "epoch"))
+    found = _results(root, "epoch")
+    assert found
+    return _epochs(found)
 
 
 def speed(root: Path, name: str, *parts: str) -> str:
     """What a benchmark found, with when, where and how; or that it is not yet measured."""
-    if name == "epoch":
-        return _speed_epoch(_results(root, name))
-    said = _result(root, name)
-    if said is None:
+    found = _results(root, name)
+    if not found:
         return f"Not yet measured: `python -m benchmarks {name} --write` does it."
-    return f"{_SPEED[name](said, *parts)}\n\n{_made(said)}"
+    return "\n\n".join(f"{_SPEED[name](said, *parts)}\n\n{_made(said)}" for said in found)
 
 
 def ways(root: Path) -> str:
@@ -56,9 +56,10 @@ def ways(root: Path) -> str:
 
 def compared(root: Path) -> str:
     """What a search found beside chance and beside narrowing the starting rung, in equal time."""
-    said = _result(root, "search")
-    if said is None:
+    found = _results(root, "search")
+    if not found:
         return "Not yet measured: `python -m benchmarks search --write` does it."
+    (said,) = found
     names = {"search": "`smallprint search`", "random": "drawn by chance", "narrowed": "the starting rung narrowed"}
     rows = [
         row(
@@ -85,20 +86,11 @@ def compared(root: Path) -> str:
     return "\n".join([head, "", *rows, "", _made(said)])
 
 
-def _result(root: Path, name: str) -> dict[str, Any] | None:
-    path = root / "benchmarks" / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
 def _results(root: Path, name: str) -> list[dict[str, Any]]:
-    """Those of a benchmark that has a result for each of several rungs or processors."""
-    files = sorted((root / "benchmarks" / "results").glob(f"{name}-*.json"))
+    """What a benchmark found: once, or for each of several rungs or processors."""
+    folder = root / "benchmarks" / "results"
+    files = [*folder.glob(f"{name}.json"), *sorted(folder.glob(f"{name}-*.json"))]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
-def _unit(said: Mapping[str, Any]) -> str:
-    """What a processor computes with, as in AVX2; the platform's last word."""
-    return str(said["machine"]["platform"].rpartition(", ")[2])
 
 
 def _made(said: Mapping[str, Any]) -> str:
@@ -125,27 +117,23 @@ def _epochs(found: Sequence[Mapping[str, Any]]) -> str:
         "ours": "**smallprint**",
     }
     head = ["threads", "trained by"]
-    cells: dict[tuple[int, str], list[str]] = {}
-    for number, said in enumerate(found):
-        head += [f"{_unit(said)}: seconds per epoch", "times smallprint's"]
-        for result in said["results"]:
-            for side, seconds in result["seconds"].items():
-                ratio = result["ratios"].get(side)
-                line = cells.setdefault((result["threads"], side), [str(result["threads"]), names[side]])
-                line += [NONE, NONE] * (number - len(line) // 2 + 1)  # of processors where it was not measured
-                line += [spread(seconds), times(ratio) if ratio else "1"]
-    rows = [row(head), row(["--:", "---", *["--:"] * (len(head) - 2)])]
-    return "\n".join([*rows, *(row(line + [NONE] * (len(head) - len(line))) for line in cells.values())])
-
-
-def _speed_epoch(found: Sequence[Mapping[str, Any]]) -> str:
-    """All sides side by side; then, for every processor, how much of its arithmetic is used and how that was found."""
-    paragraphs = [_epochs(found)]
+    columns: list[dict[tuple[int, str], list[str]]] = []  # two of every processor
     for said in found:
-        rates = "; ".join(map(_rate, said["results"]))
-        images = f"{said['settings']['images']:,} images"
-        paragraphs.append(f"{_unit(said)}, epochs of {images}: smallprint computes {rates}. {_made(said)}")
-    return "\n\n".join(paragraphs)
+        head += [f"{vector_unit(said)}: seconds per epoch", "times smallprint's"]
+        columns.append({
+            (result["threads"], side): [spread(seconds), times(result["ratios"][side]) if side != "ours" else "1"]
+            for result in said["results"] for side, seconds in result["seconds"].items()
+        })  # fmt: skip
+    rows = [row(head), row(["--:", "---", *["--:"] * (len(head) - 2)])]
+    for threads, side in dict.fromkeys(key for column in columns for key in column):
+        cells = [cell for column in columns for cell in column.get((threads, side), [NONE, NONE])]
+        rows.append(row([str(threads), names[side], *cells]))
+    return "\n".join(rows)
+
+
+def _speed_epoch(said: Mapping[str, Any]) -> str:
+    rates = "; ".join(map(_rate, said["results"]))
+    return f"{_epochs([said])}\n\nAn epoch is {said['settings']['images']:,} images. smallprint computes {rates}."
 
 
 def _rate(result: Mapping[str, Any]) -> str:
@@ -251,6 +239,7 @@ def _speed_gpu(said: Mapping[str, Any]) -> str:
 
 
 _SPEED: dict[str, Callable[..., str]] = {
+    "epoch": _speed_epoch,
     "contract": _speed_contract,
     "first": _speed_first,
     "growth": _speed_growth,

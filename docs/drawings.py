@@ -16,6 +16,8 @@ from statistics import median
 from typing import Any
 from xml.sax.saxutils import escape
 
+from cells import vector_unit
+
 from smallprint.views.canvas import PALETTE
 
 FOLDER = Path(__file__).parent
@@ -262,13 +264,12 @@ def speed_epoch() -> str:
         "ours": "smallprint",
     }
     every = [_result(path.stem) for path in sorted(RESULTS.glob("epoch-*.json"))]
-    units = [said["machine"]["platform"].rpartition(", ")[2] for said in every]
     groups = {
-        f"{unit}, {result['threads']} thread{'s' * (result['threads'] > 1)}": [
+        f"{vector_unit(said)}, {result['threads']} thread{'s' * (result['threads'] > 1)}": [
             Bar(label=names[side], measured=tuple(seconds), ours=side == "ours", said=_as_many(result, side))
             for side, seconds in result["seconds"].items()
         ]
-        for unit, said in zip(units, every, strict=True)
+        for said in every
         for result in said["results"]
     }
     (images,) = {said["settings"]["images"] for said in every}
