@@ -181,10 +181,9 @@ def search(
         teachers=teacher or (), seed=seed, runs=runs, records=record or (), dataset=load(ladder.data, data), **how,
     )  # fmt: skip
     command = shlex.join(["smallprint", *sys.argv[1:]])
-    climb_it = ["climb", split_place(place)[0], "--rung", rung.name, "--seeds", "3", "--runs", str(runs)]
-    watch = SearchWatch(
-        ladder, rung, console(stderr=as_json), command=command, climb=shlex.join(["smallprint", *climb_it]), seed=seed
-    )
+    there = ["--runs", str(runs), *(["--data", str(data)] if data else [])]
+    climb = shlex.join(["smallprint", "climb", split_place(place)[0], "--rung", rung.name, "--seeds", "3", *there])
+    watch = SearchWatch(ladder, rung, console(stderr=as_json), command=command, climb=climb, seed=seed)
     with _stopping_tidily(), closing(events):
         result = watch.show(events)
     html, markdown = write_search_report(result)

@@ -134,7 +134,7 @@ class SearchResult:
         longer = "" if self.stopped else " with a larger --budget; it counts the time of all parts"
         go_on = Step(f"to go on, give the same command{longer}")
         learn = Step(
-            "how held-out and test images relate is a guess so far; the same search will know behind", self.climb
+            "how held-out and test images relate is a guess so far; the same search will know after this", self.climb
         )
         first = (learn,) if self.found.margin.guessed else ()
         rung = self.rung
