@@ -339,7 +339,7 @@ def test_a_record_of_something_else_is_refused_before_anything_is_trained(
     record = recorded(easy, tmp_path, digits, 2)
     rung = replace(easy.rungs[0], recipe=replace(easy.rungs[0].recipe, epochs=3))
     for other in (impossible, replace(easy, rungs=(rung, *easy.rungs[1:]))):
-        with pytest.raises(RunError, match="a record of another rung, recipe or contract"):
+        with pytest.raises(RunError, match="a record of another rung, recipe, teacher or contract"):
             list(certify(other, "base", runs=tmp_path, dataset=digits, threads=1, record=record))
     assert not (tmp_path / "tiny").exists()
 
@@ -357,7 +357,7 @@ def test_a_record_of_a_pupil_of_another_teacher_is_refused(tiny_text: str, tmp_p
     )
     teacher = replace(ladder.rungs[0], recipe=replace(ladder.rungs[0].recipe, epochs=3))
     other = replace(ladder, rungs=(teacher, *ladder.rungs[1:]))
-    with pytest.raises(RunError, match="another teacher"):
+    with pytest.raises(RunError, match="a record of another rung, recipe, teacher or contract"):
         list(certify(other, "pupil", runs=tmp_path / "b", dataset=digits, threads=1, record=path))
 
 

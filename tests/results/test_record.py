@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smallprint.results.assessment import assess
-from smallprint.results.record import joined, read_record
+from smallprint.results.record import joined, read_record, recorded
 from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import judge
 from smallprint.spec.contract import Certainty
@@ -145,6 +145,24 @@ def test_what_a_record_knows_of_a_rung_that_has_changed_is_left_out(tmp_path: Pa
     found, left_out = joined(path, changed, [assess(changed, longer, ())])
     assert [result.runs for result in found] == [()]
     assert left_out == (rung.name,)
+
+
+def test_what_a_record_knows_of_a_pupil_is_left_out_once_its_teacher_has_changed(  # type: ignore[no-untyped-def]
+    tiny_text: str, tmp_path: Path, make_run
+) -> None:
+    taught = '\n[[rung]]\nname = "pupil"\nnetwork = "conv3-4 gap conv1-10"\n[rung.recipe]\nloss = "distilled base"\n'
+    ladder, path = parse_ladder(tiny_text + taught, name="tiny"), tmp_path / "record.json"
+    base, pupil = ladder.rung("base"), ladder.rung("pupil")
+    results = [assess(ladder, rung, [make_run([99.0] * 2, rung=rung.name)]) for rung in (base, pupil)]
+    path.write_text(json.dumps(record_document(ladder, results, "smallprint climb")))
+    assert set(recorded(path, ladder)) == {"base", "pupil"}
+    teacher = replace(base, recipe=replace(base.recipe, epochs=3))
+    changed = replace(ladder, rungs=tuple(teacher if rung == base else rung for rung in ladder.rungs))
+    found, left_out = joined(path, changed, [assess(changed, pupil, ())])
+    assert [result.runs for result in found] == [()]
+    assert left_out == ("base", "pupil")
+    with pytest.raises(RunError, match="a record of no rung that the ladder tiny has now"):
+        recorded(path, changed)
 
 
 def test_a_certificate_stays_when_what_it_rests_on_is_stored_no_more(tmp_path: Path, make_run) -> None:  # type: ignore[no-untyped-def]

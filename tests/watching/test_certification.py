@@ -179,7 +179,7 @@ def test_a_certification_goes_on_from_a_record_and_says_so(say: Say) -> None:
     Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace(">= 1%", ">= 2%"))
     status, _, err = say(*CERTIFY, "--record", "record.json")
     assert (status, err.count("\n")) == (2, 1)
-    assert "record.json: a record of another rung, recipe or contract" in err
+    assert "record.json: a record of another rung, recipe, teacher or contract" in err
     assert Path("record.json").read_bytes() == before
 
 

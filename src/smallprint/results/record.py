@@ -81,9 +81,9 @@ def joined(path: Path, ladder: Ladder, results: Sequence[RungResult]) -> tuple[t
     record = read_record(path)
     if record.ladder != ladder.name:
         raise RunError(f"{path}: a record of the ladder {record.ladder}, not of {ladder.name}; name another file")
+    same = {result.rung.name for result in results if _has(record, ladder, result.rung)}
     known = {rung.name: rung for rung in record.rungs}
-    found = [_with(result, known.get(result.rung.name)) for result in results]
-    same = {result.rung.name for result in results if _is_of(known.get(result.rung.name), result.rung)}
+    found = (_with(result, known[result.rung.name]) if result.rung.name in same else result for result in results)
     return tuple(found), tuple(name for name in known if name not in same)
 
 
@@ -94,8 +94,8 @@ def recorded(path: Path, ladder: Ladder) -> dict[str, tuple[Run, ...]]:
         RunError: the file cannot be read, is no record, or has none of a rung as the ladder has it now.
     """
     record = read_record(path)
-    known = {rung.name: rung for rung in record.rungs if record.ladder == ladder.name}
-    found = {rung.name: known[rung.name].runs for rung in ladder.rungs if _is_of(known.get(rung.name), rung)}
+    known = {rung.name: rung.runs for rung in record.rungs if record.ladder == ladder.name}
+    found = {rung.name: known[rung.name] for rung in ladder.rungs if rung.name in known and _has(record, ladder, rung)}
     if not found:
         raise RunError(f"{path}: a record of no rung that the ladder {ladder.name} has now; name another file")
     return found
@@ -105,31 +105,38 @@ def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
     """The runs of a rung that the record at `path` has counted, in their order; none where there is no such file.
 
     Raises:
-        RunError: the file cannot be read, is no record, or has counted for another rung, recipe or contract.
+        RunError: the file cannot be read, is no record, or has counted for another rung, recipe, teacher or contract.
     """
     if not path.exists():
         return ()
     record = read_record(path)
-    found = next((one for one in record.rungs if one.name == rung.name), None)
-    if found is None or not _is_of(found, rung) or (record.ladder, record.contract) != (ladder.name, ladder.contract):
-        raise RunError(f"{path}: a record of another rung, recipe or contract; name another file, or move it away")
+    if (record.ladder, record.contract) != (ladder.name, ladder.contract) or not _has(record, ladder, rung):
+        raise RunError(
+            f"{path}: a record of another rung, recipe, teacher or contract; name another file, or move it away"
+        )
+    (found,) = (one for one in record.rungs if one.name == rung.name)
     certificate = found.certificate
     if certificate is None:
         return ()
-    there = parse_ladder(found.text, name=record.ladder)  # with the rung's teacher
-    if there.identity(there.rung(rung.name)) != ladder.identity(rung):
-        raise RunError(f"{path}: a record of a rung that had another teacher; name another file, or move it away")
     return tuple(sorted((run for run in found.runs if certificate.counts(run.seed)), key=lambda run: run.seed))
 
 
-def _is_of(recorded: RecordedRung | None, rung: Rung) -> bool:
-    return recorded is not None and (recorded.network, recorded.recipe) == (rung.network.line, rung.recipe.sentences())
+def _has(record: Record, ladder: Ladder, rung: Rung) -> bool:
+    """Whether a record has a rung as the ladder has it now; of one that is taught, its teacher too."""
+    found = next((one for one in record.rungs if one.name == rung.name), None)
+    if found is None or (found.network, found.recipe) != (rung.network.line, rung.recipe.sentences()):
+        return False
+    teacher = ladder.teacher(rung)
+    if teacher is None:
+        return True
+    if not found.text:
+        return _has(record, ladder, teacher)
+    there = parse_ladder(found.text, name=record.ladder)
+    return there.identity(there.rung(rung.name)) == ladder.identity(rung)
 
 
-def _with(result: RungResult, recorded: RecordedRung | None) -> RungResult:
+def _with(result: RungResult, recorded: RecordedRung) -> RungResult:
     """A result with the recorded seeds that are not stored."""
-    if recorded is None or not _is_of(recorded, result.rung):
-        return result
     stored = {run.seed: run for run in result.runs if run.status != "training"}
     runs = {**{run.seed: run for run in recorded.runs}, **stored}
     certificate = result.certificate or recorded.certificate
