@@ -166,12 +166,12 @@ def _speed_first(said: Mapping[str, Any]) -> str:
     rows = ["| from the start of the process | seconds |", "|---|--:|"]
     for state, what in (("cold", "nothing compiled before"), ("warm", "compiled before")):
         rows.append(row([f"to the line of the first epoch, {what}", spread(said["first_epoch"][state])]))
-    for climb in said["kept"]:
-        kept = climb["seconds"] is not None
-        what = (
-            f"to a kept contract (seed {climb['seed']})" if kept else f"to a kept contract, in {climb['ended']} seeds"
-        )
-        rows.append(row([what, f"{climb['seconds']:.0f}" if kept else "none kept it"]))
+    many = said["settings"]["seeds"]
+    climbed = f"{many} seeds side by side" if many > 1 else "one seed on all cores"
+    if kept := [climb["seconds"] for climb in said["kept"] if climb["seconds"] is not None]:
+        rows.append(row([f"to a kept contract, {climbed}, in {len(kept)} of {len(said['kept'])} climbs", spread(kept)]))
+    elif said["kept"]:
+        rows.append(row([f"to a kept contract, {climbed}", f"none of {len(said['kept'])} climbs kept it"]))
     parts = {
         "help": "`smallprint --help`, whole",
         "import": "`python -c 'import smallprint'`, whole",
