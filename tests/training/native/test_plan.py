@@ -88,7 +88,7 @@ def test_what_stands_between_two_convolutions_is_one_stage() -> None:
     first, second, last = planned.stages
     assert first.passes == ()
     assert first.norm is not None
-    assert (first.norm.weight, first.norm.channels, first.norm.pixels) == (36, 4, 100)
+    assert (first.norm.scale, first.norm.shift, first.norm.channels, first.norm.pixels) == (36, 40, 4, 100)
     assert first.before_norm == ()
     kinds = [[type(operation) for operation in part.operations] for part in second.passes]
     assert kinds == [[Norm, Activation], [Dropout]]

@@ -1,16 +1,14 @@
-"""Where everything stands that the stages of a network share: tensors, their gradients, records, batch norms."""
+"""Where everything stands that the stages of a network share: tensors, their gradients, records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
 from smallprint.training.native.passes import Record
-from smallprint.training.native.plan import Norm, Plan
-
-ROWS = 6  # values per channel that runtime.h keeps of a batch norm
+from smallprint.training.native.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +19,6 @@ class Layout:
     kept: Mapping[int, int]  # among the tensors: of what a stage's kernel reads, by stages that keep it
     records: Mapping[int, Record]  # of the stages that have one
     gradients: tuple[int, ...]  # of each stored tensor's gradient, in vectors
-    rows: Mapping[int, int]  # of each norm, by its weight's offset: in group.norms
-    sums: Mapping[int, int]  # and in group.sums
     stored: int  # vectors of all tensors
     returned: int  # and of their gradients
     masks: int  # words
@@ -39,18 +35,10 @@ def lay_out(plan: Plan) -> Layout:
         kept=kept,
         records=records,
         gradients=gradients,
-        rows=_offsets(plan.norms, ROWS),
-        sums=_offsets(plan.norms, 2),
         stored=stored,
         returned=returned,
         masks=masks,
     )
-
-
-def _offsets(norms: Sequence[Norm], values: int) -> dict[int, int]:
-    """Where each norm's values per channel stand, by its weight's offset."""
-    starts = accumulate((values * norm.channels for norm in norms), initial=0)
-    return {norm.weight: start for norm, start in zip(norms, starts, strict=False)}
 
 
 def _records(plan: Plan, stored: int) -> tuple[dict[int, Record], int, int]:

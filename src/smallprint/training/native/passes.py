@@ -97,7 +97,6 @@ def each(shape: Shape, rows: Rows, per_channel: Lines, body: Lines, after: Seque
 def forward(
     part: Pass,
     tensors: Sequence[int],
-    norms: Mapping[int, int],
     source: str,
     target: Held,
     rows: Rows,
@@ -110,7 +109,7 @@ def forward(
     """
     values = values_of(len(part.operations))
     head = factors(part.operations)
-    scales = coefficients(part.operations, norms, _SCALES)
+    scales = coefficients(part.operations, _SCALES)
     value = [f"const V v0 = {source}[at];", *apply(part.operations, tensors, values)]
     if part.pool is None:
         body = [*value, f"{target.at(part.input_shape, 'r', 'c')} = {values[-1]};"]
@@ -169,7 +168,7 @@ def _contest(record: Record, value: Lines, last: str) -> Lines:
     return [*lines, *block("if (g->training)", [f"g->tensors[{record.values} + into] = winner;", *hits])]
 
 
-def scatter(part: Pass, tensors: Sequence[int], norms: Mapping[int, int], source: str, d: str, target: str) -> Lines:
+def scatter(part: Pass, tensors: Sequence[int], source: str, d: str, target: str) -> Lines:
     """C that takes the gradient `d` of a pooling's output to its input at `target`, where windows may overlap.
 
     Of equal values in a window, the first takes all, as in PyTorch.
@@ -198,7 +197,7 @@ def scatter(part: Pass, tensors: Sequence[int], norms: Mapping[int, int], source
             ],
         ),
     ]
-    scales = coefficients(part.operations, norms, _SCALES)
+    scales = coefficients(part.operations, _SCALES)
     return block("", [clear, *factors(part.operations), *_targets(pool, every, scales, body)])
 
 
@@ -301,7 +300,6 @@ def smooth_behind_norm(part: Pass) -> int | None:
 def norm_gradients(
     part: Pass,
     tensors: Sequence[int],
-    norms: Mapping[int, int],
     source: str,
     d: str,
     rows: Rows,
@@ -319,18 +317,20 @@ def norm_gradients(
     norm = part.operations[found[0]]
     assert isinstance(norm, Norm)
     values, split, channels = values_of(len(part.operations)), found[0] + 1, norm.channels
-    name, before = norm.weight, values[found[0]]
-    scales = coefficients([norm], norms, {**_SCALES, "mean": "MEAN", "inverse": "INVERSE"})
+    before = values[found[0]]
+    scales = coefficients([norm], {**_SCALES, "mean": "MEAN", "inverse": "INVERSE"})
     known = derivatives.at(part.input_shape, "r", "c") if derivatives else None
     body = undo(part.operations[split:], values[split:], "dz", known)
     if left(part) < len(part.operations):
         body.append(f"{d}[at] = dz;")
-    body.append(f"level += dz; slope += dz * (({before} - mean{name}) * inverse{name});")
+    body.append(f"level += dz; slope += dz * (({before} - mean{norm.before}) * inverse{norm.before});")
     after = ["levels[ch] += level; slopes[ch] += slope;"]
     loops = undo_each(part, tensors, source, d, rows, [*scales, "V level = {0}, slope = {0};"], body, after)
     give = [
-        f"g->partial[{name} + ch] = sum(g->valid, slopes[ch]);",
-        f"g->partial[{name + channels} + ch] = sum(g->valid, levels[ch]);",
+        f"float *sums = g->sums + NORM_SUMS * ({norm.before} + ch);",
+        "sums[OF_SCALE] = sum(g->valid, slopes[ch]), sums[OF_SHIFT] = sum(g->valid, levels[ch]);",
+        *([] if norm.scale is None else [f"g->partial[{norm.scale} + ch] = sums[OF_SCALE];"]),
+        f"g->partial[{norm.shift} + ch] = sums[OF_SHIFT];",
     ]
     return (
         [f"for (int ch = 0; ch < {channels}; ch++) levels[ch] = slopes[ch] = (V){{0}};"],
@@ -342,7 +342,6 @@ def norm_gradients(
 def backward(
     part: Pass,
     tensors: Sequence[int],
-    norms: Mapping[int, int],
     source: str,
     d: str,
     target: Held,
@@ -364,6 +363,6 @@ def backward(
         body += undo([operation], values[index : index + 2], "dz")
     body.append(f"{target.at(part.input_shape, 'r', 'c')} = dz;")
     names = {**_SCALES, "slope": "SLOPE", "level": "LEVEL"}
-    scales = coefficients(part.operations, norms, names)
+    scales = coefficients(part.operations, names)
     loops = undo_each(part, tensors, source, d, rows, scales, body, record=record)
     return block("", [*factors(part.operations), *loops])

@@ -25,10 +25,11 @@ class Activation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm:
-    """Batch norm; its weights, then its biases, then running means and variances stand in the flat state."""
+    """Batch norm."""
 
-    weight: int  # offset in the parameters; the biases follow
-    running: int  # offset in the running statistics; the variances follow
+    scale: int | None  # offset in the parameters, if it has scales
+    shift: int  # and of its shifts
+    before: int  # channels of the norms before it: that many come first wherever norms keep values per channel
     channels: int
     pixels: int  # values of one image per channel
 
@@ -328,12 +329,12 @@ class _Planner:
             before = ()
         channels = self.shape[0]
         norm = Norm(
-            weight=self._parameter(f"{name}.weight", (channels,)),
-            running=self.running,
+            scale=self._parameter(f"{name}.weight", (channels,)),
+            shift=self._parameter(f"{name}.bias", (channels,)),
+            before=self.running // 2,
             channels=channels,
             pixels=prod(self.shape[1:]),
         )
-        self._parameter(f"{name}.bias", (channels,))
         for statistic in ("running_mean", "running_var"):
             self.entries.append(
                 Entry(name=f"{name}.{statistic}", trainable=False, offset=self.running, shape=(channels,))

@@ -41,8 +41,8 @@ def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequen
         match operation:
             case Activation(kind=kind, slope=slope):
                 value = _FORWARD[kind].format(v=v, slope=float(slope))
-            case Norm(weight=weight):
-                value = f"{v} * scale{weight} + shift{weight}"
+            case Norm(before=norm):
+                value = f"{v} * scale{norm} + shift{norm}"
             case Dropout():
                 value = f"where({_kept(operation)}, {v} * factor{operation.index})"
             case Add(tensor=tensor):
@@ -75,8 +75,8 @@ def undo(operations: Sequence[Pointwise], names: Sequence[str], gradient: str, k
                 lines.append(f"{gradient} *= {known or derivative(operation, v, y)};")
             case Activation(kind=kind, slope=slope):
                 lines.append(f"{gradient} = {_BACKWARD[kind].format(v=v, d=gradient, slope=float(slope))};")
-            case Norm(weight=weight):
-                lines.append(f"{gradient} = {gradient} * scale{weight} + {v} * slope{weight} + level{weight};")
+            case Norm(before=norm):
+                lines.append(f"{gradient} = {gradient} * scale{norm} + {v} * slope{norm} + level{norm};")
             case Dropout():
                 lines.append(f"{gradient} = where({_kept(operation)}, {gradient} * factor{operation.index});")
             case Add():
@@ -107,10 +107,10 @@ def factors(operations: Sequence[Pointwise]) -> Lines:
     ]
 
 
-def coefficients(operations: Iterable[Pointwise], norms: Mapping[int, int], wanted: Mapping[str, str]) -> Lines:
+def coefficients(operations: Iterable[Pointwise], wanted: Mapping[str, str]) -> Lines:
     """C of the norms' values for channel `ch`: name in C, and its row."""
     return [
-        f"const V {name}{o.weight} = spread(g->norms[{norms[o.weight]} + {row} * {o.channels} + ch]);"
+        f"const V {name}{o.before} = spread(g->norms[NORM_ROWS * {o.before} + {row} * {o.channels} + ch]);"
         for o in operations
         if isinstance(o, Norm)
         for name, row in wanted.items()

@@ -96,14 +96,29 @@ void sum_up(struct group *g, const V *sums, int channels, int pixels, float *to)
     const V mean = s[0] + s[1] * share, squares = s[2] - s[1] * s[1] * share;  // per lane
     const float middle = sum(g->valid, mean) / images;
     const V off = mean - middle;
-    to[2 * c] = middle;
-    to[2 * c + 1] = sum(g->valid, squares + off * off * (float)pixels);
+    to[NORM_SUMS * c + MIDDLE] = middle;
+    to[NORM_SUMS * c + SQUARES] = sum(g->valid, squares + off * off * (float)pixels);
   }
 }
 
 static const float *sums_of(const struct engine *e, int group, const struct norm *n, int channel)
 {
-  return e->sums + (size_t)group * network.sums + n->sums + 2 * channel;
+  return e->sums + NORM_SUMS * ((size_t)group * network.normalised + n->before + channel);
+}
+
+static float *rows_of(const struct engine *e, int thread, const struct norm *n)
+{
+  return e->norms + NORM_ROWS * ((size_t)thread * network.normalised + n->before);
+}
+
+static float scale_of(const struct engine *e, const struct norm *n, int channel)
+{
+  return n->scale < 0 ? 1 : e->state.parameters[n->scale + channel];
+}
+
+static float *running_of(const struct engine *e, const struct norm *n)  // means; variances follow
+{
+  return e->state.running + 2 * n->before;
 }
 
 static double values_of(const struct engine *e, int group, const struct norm *n)  // of one channel
@@ -116,16 +131,16 @@ static void finish_norm_forward(struct engine *e, int thread, int index, int gro
 {
   const struct norm *n = network.norm + index;
   const double count = (double)e->images.count * n->pixels;
-  float *rows = e->norms + (size_t)thread * network.rows + n->rows;
-  const float *weight = e->state.parameters + n->weight, *bias = weight + n->channels;
-  float *mean_kept = e->state.running + n->running, *variance_kept = mean_kept + n->channels;
+  const float *shift = e->state.parameters + n->shift;
+  float *rows = rows_of(e, thread, n);
+  float *mean_kept = running_of(e, n), *variance_kept = mean_kept + n->channels;
   for (int c = 0; c < n->channels; c++) {
     double total = 0, squares = 0;
-    for (int g = 0; g < groups; g++) total += values_of(e, g, n) * sums_of(e, g, n, c)[0];
+    for (int g = 0; g < groups; g++) total += values_of(e, g, n) * sums_of(e, g, n, c)[MIDDLE];
     double mean = total / count;
     for (int g = 0; g < groups; g++) {
       const float *sums = sums_of(e, g, n, c);
-      squares += sums[1] + values_of(e, g, n) * (sums[0] - mean) * (sums[0] - mean);
+      squares += sums[SQUARES] + values_of(e, g, n) * (sums[MIDDLE] - mean) * (sums[MIDDLE] - mean);
     }
     double variance = squares < 0 ? 0 : squares / count;
     if (count > 1 && thread == 0) {
@@ -135,9 +150,10 @@ static void finish_norm_forward(struct engine *e, int thread, int index, int gro
       mean = mean_kept[c];
       variance = variance_kept[c];
     }
-    double inverse = 1 / sqrt(variance + EPS);
-    rows[SCALE * n->channels + c] = (float)(weight[c] * inverse);
-    rows[SHIFT * n->channels + c] = (float)(bias[c] - mean * weight[c] * inverse);
+    const double inverse = 1 / sqrt(variance + EPS);
+    const float scale = scale_of(e, n, c);
+    rows[SCALE * n->channels + c] = (float)(scale * inverse);
+    rows[SHIFT * n->channels + c] = (float)(shift[c] - mean * scale * inverse);
     rows[MEAN * n->channels + c] = (float)mean;
     rows[INVERSE * n->channels + c] = (float)inverse;
   }
@@ -149,18 +165,18 @@ static void finish_norm_backward(struct engine *e, int thread, int index, int gr
   const struct norm *n = network.norm + index;
   const int C = n->channels;
   const double count = (double)e->images.count * n->pixels;
-  float *rows = e->norms + (size_t)thread * network.rows + n->rows;
+  float *rows = rows_of(e, thread, n);
   for (int c = 0; c < C; c++) {
-    double weight = 0, bias = 0;  // their gradients
+    double of_scale = 0, of_shift = 0;  // gradients
     for (int g = 0; g < groups; g++) {
-      const float *partial = e->partials + (size_t)g * network.parameters + n->weight;
-      weight += partial[c];
-      bias += partial[C + c];
+      const float *sums = sums_of(e, g, n, c);
+      of_scale += sums[OF_SCALE];
+      of_shift += sums[OF_SHIFT];
     }
     double scale = rows[SCALE * C + c], inverse = rows[INVERSE * C + c], mean = rows[MEAN * C + c];
-    double slope = count > 1 ? -scale * inverse * weight / count : 0;
+    double slope = count > 1 ? -scale * inverse * of_scale / count : 0;
     rows[SLOPE * C + c] = (float)slope;
-    rows[LEVEL * C + c] = (float)(count > 1 ? -scale * bias / count - slope * mean : 0);
+    rows[LEVEL * C + c] = (float)(count > 1 ? -scale * of_shift / count - slope * mean : 0);
   }
 }
 
@@ -168,13 +184,13 @@ static void use_running(struct engine *e, int thread)
 {
   for (int i = 0; i < network.norms; i++) {
     const struct norm *n = network.norm + i;
-    float *rows = e->norms + (size_t)thread * network.rows + n->rows;
-    const float *weight = e->state.parameters + n->weight, *bias = weight + n->channels;
-    const float *mean = e->state.running + n->running, *variance = mean + n->channels;
+    float *rows = rows_of(e, thread, n);
+    const float *shift = e->state.parameters + n->shift, *mean = running_of(e, n), *variance = mean + n->channels;
     for (int c = 0; c < n->channels; c++) {
-      double inverse = 1 / sqrt(variance[c] + EPS);
-      rows[SCALE * n->channels + c] = (float)(weight[c] * inverse);
-      rows[SHIFT * n->channels + c] = (float)(bias[c] - mean[c] * weight[c] * inverse);
+      const double inverse = 1 / sqrt(variance[c] + EPS);
+      const float scale = scale_of(e, n, c);
+      rows[SCALE * n->channels + c] = (float)(scale * inverse);
+      rows[SHIFT * n->channels + c] = (float)(shift[c] - mean[c] * scale * inverse);
     }
   }
 }
@@ -188,11 +204,11 @@ static struct group *open_group(struct engine *e, int thread, int index, int slo
   g->gradients = e->gradients + (size_t)slot * network.returned;
   g->masks = e->masks + (size_t)slot * network.masks;
   g->partial = e->partials + (size_t)slot * network.parameters;
-  g->sums = e->sums + (size_t)slot * network.sums;
+  g->sums = e->sums + NORM_SUMS * (size_t)slot * network.normalised;
   g->scratch = e->scratch + (size_t)thread * network.scratch;
   g->parameters = e->state.parameters;
   g->packed = e->packed;
-  g->norms = e->norms + (size_t)thread * network.rows;
+  g->norms = e->norms + NORM_ROWS * (size_t)thread * network.normalised;
   g->smoothing = (float)e->rule.smoothing;
   g->temperature = (float)e->rule.temperature;
   g->taught_share = (float)e->rule.taught_share;
@@ -287,9 +303,9 @@ struct engine *engine_open(int batch, int threads, const double *mean, const dou
       (e->scratch = zeroed((size_t)threads * network.scratch * sizeof(V))) &&
       (e->masks = zeroed(slots * network.masks * sizeof(uint16_t))) &&
       (e->partials = zeroed(slots * network.parameters * sizeof(float))) &&
-      (e->sums = zeroed(slots * network.sums * sizeof(float))) &&
+      (e->sums = zeroed(slots * network.normalised * NORM_SUMS * sizeof(float))) &&
       (e->packed = zeroed(network.packed * sizeof(float))) &&
-      (e->norms = zeroed((size_t)threads * network.rows * sizeof(float))) &&
+      (e->norms = zeroed((size_t)threads * network.normalised * NORM_ROWS * sizeof(float))) &&
       (e->group = zeroed(slots * sizeof(struct group))) &&
       (e->mean = zeroed(network.channels * sizeof(float))) &&
       (e->scale = zeroed(network.channels * sizeof(float))) && open_team(&e->team, threads);

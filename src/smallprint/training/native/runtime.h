@@ -8,7 +8,7 @@ struct group {  // LANES images on their way through the network, and where they
   V *gradients;         // of the loss with respect to it
   uint16_t *masks;      // of dropout: one bit per lane, set where the value is kept
   float *partial;       // this group's share of the parameters' gradient
-  float *sums;          // of batch norms: mean, and sum of squares about it, per channel
+  float *sums;          // NORM_SUMS values per channel of every batch norm
   V *scratch;           // of the thread
   const float *parameters;
   const float *packed;  // convolution weights in the order in which they are read
@@ -27,19 +27,22 @@ struct group {  // LANES images on their way through the network, and where they
 };
 
 enum { SCALE, SHIFT, MEAN, INVERSE, SLOPE, LEVEL, NORM_ROWS };  // see finish_norm_*
+// Of a group's values: their mean and the sum of squares about it; on the way back the gradients of scale and shift.
+// These stand apart, as another thread may still read the first two when one is on its way back.
+enum { MIDDLE, SQUARES, OF_SCALE, OF_SHIFT, NORM_SUMS };
 
 struct norm {
-  int weight, running;  // offsets; biases and variances follow
+  int scale, shift;  // offsets in the parameters; scale: -1 where it has none
+  int before;        // channels of the norms before it, wherever norms keep values per channel
   int channels, pixels;
-  int rows;             // offset in group.norms
-  int sums;             // offset in group.sums
 };
 
 struct network {
   int parameters, running, outputs, stages, norms, logits;  // logits: where the last stage stores them
   int channels, height, width;  // of an input image
   int stored, returned, scratch;  // sizes in vectors: tensors, their gradients
-  int masks, packed, sums, rows;  // in words, and in floats
+  int masks, packed;              // in words, and in floats
+  int normalised;                 // channels of all norms
   const struct norm *norm;              // all of them
   const int *norm_before, *norm_on;  // per stage: norm of what it reads, of what it stores; or -1
   void (*const *forward)(struct group *);

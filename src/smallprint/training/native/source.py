@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 
 from smallprint.training.native.kernels import Lines, block
-from smallprint.training.native.layout import ROWS, Layout, lay_out
+from smallprint.training.native.layout import Layout, lay_out
 from smallprint.training.native.plan import Plan
 from smallprint.training.native.stages import StageWriter
 
@@ -46,13 +46,10 @@ def write_source(plan: Plan, registers: int) -> str:
 
 def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
     """What runtime.c reads of the network."""
-    index_of = {norm.weight: index for index, norm in enumerate(plan.norms)}
-    on = [index_of[stage.norm.weight] if stage.norm else -1 for stage in plan.stages]
+    on = [plan.norms.index(stage.norm) if stage.norm else -1 for stage in plan.stages]
     before = [-1, *on[:-1]]
-    channels = sum(norm.channels for norm in plan.norms)
     norms = [
-        f"{{{norm.weight}, {norm.running}, {norm.channels}, {norm.pixels}, "
-        f"{layout.rows[norm.weight]}, {layout.sums[norm.weight]}}},"
+        f"{{{-1 if norm.scale is None else norm.scale}, {norm.shift}, {norm.before}, {norm.channels}, {norm.pixels}}},"
         for norm in plan.norms
     ]
     image = dict(zip(("channels", "height", "width"), plan.input_shape, strict=True))
@@ -60,7 +57,7 @@ def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
         "parameters": plan.parameters, "running": plan.running, "outputs": plan.outputs, "stages": len(plan.stages),
         "norms": len(plan.norms), "logits": layout.tensors[-2], **image, **memory,
         "stored": layout.stored, "returned": layout.returned, "masks": layout.masks,
-        "sums": 2 * channels, "rows": ROWS * channels,
+        "normalised": sum(norm.channels for norm in plan.norms),
     }  # fmt: skip
     stages = range(len(plan.stages))
     return [

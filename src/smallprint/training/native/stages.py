@@ -147,7 +147,7 @@ class StageWriter:
             declared.append(room)
             rows = Rows(first="staged", last="wanted") if last else Rows.all(part.output_shape)
             lines += passes.forward(
-                part, self.layout.tensors, self.layout.rows, reads[-1], target, rows,
+                part, self.layout.tensors, reads[-1], target, rows,
                 record=None if number else record, derivatives=derivatives if last else None,
             )  # fmt: skip
             reads.append(target.name)
@@ -247,8 +247,7 @@ class StageWriter:
                     stage.output_shape, Rows.all(stage.output_shape), opened, self._summed("y[at]"), _CLOSED
                 )
         if norm:
-            at = f"g->sums + {self.layout.sums[norm.weight]}"
-            lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, {at});")
+            lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, g->sums + NORM_SUMS * {norm.before});")
         if self.kernel is None:
             gradient = f"g->gradients + {self.layout.gradients[self.index + 1]}"
             lines.append(f"if (g->training) cross_entropy(g, y, {gradient}, {self.plan.outputs});")
@@ -349,9 +348,7 @@ class StageWriter:
         ready = Rows(first="returned", last="ready") if direct else Rows.all(passed[0].input_shape)
         if direct and passed[0].pool:
             ready = ready.times(passed[0].pool.height)
-        opened, summed, closed = passes.norm_gradients(
-            passed[0], self.layout.tensors, self.layout.rows, "x", "to", ready, derivatives
-        )
+        opened, summed, closed = passes.norm_gradients(passed[0], self.layout.tensors, "x", "to", ready, derivatives)
         channels = self.stage.input_shape[0] if summed else 0
         begin += [self._room(name, channels) for name in ("levels", "slopes") if summed]
         return begin + opened, body + summed, closed
@@ -359,7 +356,7 @@ class StageWriter:
     def _later_passes_back(self, reads: list[str]) -> Lines:
         """From the gradient at `s`, of what the kernel read, to that of what the first pass made, at `to`."""
         lines: Lines = []
-        tensors, rows = self.layout.tensors, self.layout.rows
+        tensors = self.layout.tensors
         gradient = "s"
         for number in reversed(range(len(self.stage.passes))):
             part, read = self.passed[number], reads[number]
@@ -367,7 +364,7 @@ class StageWriter:
                 target = "to" if number == 0 else f"s{number}"
                 if number:
                     lines.append(self._room(target, prod(part.input_shape)))
-                lines += passes.scatter(part, tensors, rows, read, gradient, target)
+                lines += passes.scatter(part, tensors, read, gradient, target)
                 gradient = target
             if number:
                 ends = number == 1 and self.stage.plain(0)
@@ -375,7 +372,7 @@ class StageWriter:
                 if not ends:
                     lines.append(self._room(target, prod(part.input_shape)))
                 every = Rows.all(part.input_shape)
-                lines += passes.backward(part, tensors, rows, read, gradient, Held(name=target), every, self.wanted)
+                lines += passes.backward(part, tensors, read, gradient, Held(name=target), every, self.wanted)
                 gradient = target
         return lines
 
@@ -389,6 +386,6 @@ class StageWriter:
         declared = [f"const V *restrict stored = g->tensors + {at}, *restrict given = {given};", room]
         record = self.layout.records.get(self.index + 1)
         return declared, passes.backward(
-            self.reader.passes[0], self.layout.tensors, self.layout.rows, "stored", "given", d,
+            self.reader.passes[0], self.layout.tensors, "stored", "given", d,
             Rows(first="from", last="end"), self.wanted, record,
         )  # fmt: skip
