@@ -91,8 +91,8 @@ def bad(tmp_path: Path, tiny_text: str) -> None:
         (
             "show maxpol.toml",
             "maxpol.toml:20: no layer is called 'maxpol'; did you mean 'maxpool'?\n    known: conv<k>-<width>, "
-            "depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, avgpool<k>, gap, batchnorm, relu, "
-            "leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%\n"
+            "depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, avgpool<k>, gap, batchnorm, "
+            "batchnorm,noscale, relu, leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%\n"
             "    conv3-8 maxpol conv3-8 gap conv1-10\n            ^^^^^^",
         ),
         (

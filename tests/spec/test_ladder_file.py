@@ -145,7 +145,7 @@ def test_all_faults_of_a_file_come_in_one_message_with_their_lines() -> None:
         "did you mean 'epochs'?",
         "small.toml:19: no layer is called 'maxpol'; did you mean 'maxpool'?",
         "    known: conv<k>-<width>, depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, "
-        "avgpool<k>, gap, batchnorm, "
+        "avgpool<k>, gap, batchnorm, batchnorm,noscale, "
         "relu, leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%",
         "    gap maxpol",
         "        ^^^^^^",

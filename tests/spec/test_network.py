@@ -15,6 +15,7 @@ COUNTS = st.integers(1, 9) | st.integers(1, LARGEST)
 PLAIN = ("batchnorm", "relu", "silu", "hardswish", "gelu", "tanh")
 OPERATIONS = st.one_of(
     st.sampled_from(PLAIN).map(lambda kind: Operation(kind=kind)),
+    st.just(Operation(kind="batchnorm", scaled=False)),
     st.floats(0, 1e300).map(lambda slope: Operation(kind="leakyrelu", amount=slope)),
     st.builds(
         lambda kind, percent: Operation(kind=kind, amount=percent),
@@ -134,7 +135,7 @@ def test_a_specific_empty_header_takes_the_general_operations_away() -> None:
 
 LAYERS_KNOWN = (
     "\n    known: conv<k>-<width>, depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, avgpool<k>, gap, "
-    "batchnorm, relu, leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%"
+    "batchnorm, batchnorm,noscale, relu, leakyrelu=0.2, silu, hardswish, gelu, tanh, dropout=5%, dropout2d=10%"
 )
 TARGETS = "conv, conv<k>, depthwise, depthwise<k> or linear"
 BAD = [
@@ -153,7 +154,16 @@ BAD = [
         "line 1: dropout is below 100%; 100% would leave nothing\n    dropout=100%\n    ^^^^^^^^^^^^",
     ),
     ("relu=1", "line 1: 'relu' takes no amount\n    relu=1\n    ^^^^^^"),
-    ("relu,bare", "line 1: 'relu' takes no options\n    relu,bare\n    ^^^^^^^^^"),
+    ("relu,bare", "line 1: 'relu' takes no options\n    relu,bare\n         ^^^^"),
+    (
+        "batchnorm,nobias",
+        "line 1: 'nobias' is no option of batchnorm; known: noscale\n    batchnorm,nobias\n              ^^^^^^",
+    ),
+    (
+        "batchnorm,noscale,noscale",
+        "line 1: 'noscale' is said twice\n    batchnorm,noscale,noscale\n" + " " * 22 + "^^^^^^^",
+    ),
+    ("batchnorm,relu", "line 1: operations stand apart: 'batchnorm relu'\n    batchnorm,relu\n              ^^^^"),
     ("leakyrelu", "line 1: 'leakyrelu' needs its amount, as in leakyrelu=0.2\n    leakyrelu\n    ^^^^^^^^^"),
     ("dropout", "line 1: 'dropout' needs its amount, as in dropout=5%\n    dropout\n    ^^^^^^^"),
     (

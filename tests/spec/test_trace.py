@@ -60,6 +60,8 @@ class Operations(nn.Sequential):
                 "dropout2d": nn.Dropout2d(amount / 100),
             }
             made.append(kinds[operation.kind])
+            if not operation.scaled:
+                made[-1].register_parameter("weight", None)
         super().__init__(*made)
 
 
@@ -126,7 +128,8 @@ PLAIN = ("batchnorm", "relu", "silu", "hardswish", "gelu", "tanh")
 @st.composite
 def an_operation(draw: st.DrawFn, *, flat: bool) -> Operation:
     kind = draw(st.sampled_from((*PLAIN, "leakyrelu", "dropout", *(() if flat else ("dropout2d",)))))
-    return Operation(kind=kind, amount=None if kind in PLAIN else float(draw(st.integers(0, 50))))
+    scaled = kind != "batchnorm" or draw(st.booleans())
+    return Operation(kind=kind, amount=None if kind in PLAIN else float(draw(st.integers(0, 50))), scaled=scaled)
 
 
 def side(size: int, kernel: int, stride: int, pad: int) -> int:

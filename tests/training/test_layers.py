@@ -13,14 +13,18 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def _reference(channels: int, dimensions: int) -> nn.Module:
-    return (nn.BatchNorm2d if dimensions == 4 else nn.BatchNorm1d)(channels).double()
+def _reference(channels: int, dimensions: int, *, scaled: bool = True) -> nn.Module:
+    norm = (nn.BatchNorm2d if dimensions == 4 else nn.BatchNorm1d)(channels).double()
+    if not scaled:
+        norm.register_parameter("weight", None)
+    return norm
 
 
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "no scale"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_batch_norm_equals_pytorch_in_double_precision(shape: tuple[int, ...]) -> None:
+def test_batch_norm_equals_pytorch_in_double_precision(shape: tuple[int, ...], scaled: bool) -> None:
     generator = torch.Generator().manual_seed(1)
-    ours, reference = BatchNorm(shape[1]), _reference(shape[1], len(shape))
+    ours, reference = BatchNorm(shape[1], scaled=scaled), _reference(shape[1], len(shape), scaled=scaled)
     with torch.no_grad():
         for weight, same in zip(ours.parameters(), reference.parameters(), strict=True):
             weight.copy_(torch.randn(weight.shape, generator=generator))

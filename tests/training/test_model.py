@@ -70,6 +70,7 @@ def test_times_applies_one_convolution_with_a_batch_norm_of_its_own_each_time() 
     assert len(norms) == 3
     assert len({id(norm) for norm in norms}) == 3
     for number, norm in enumerate(norms):
+        assert norm.weight is not None
         torch.nn.init.constant_(norm.weight, number + 1.0)
     model.eval()
     x = torch.randn(2, 4, 6, 6)

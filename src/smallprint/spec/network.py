@@ -31,10 +31,10 @@ LAYER_FORMS = (
     "conv<k>-<width>", "depthwise<k>", "linear-<width>", "flatten", "maxpool", "maxpool<k>", "avgpool<k>", "gap",
 )  # fmt: skip
 OPERATION_FORMS = (
-    "batchnorm", "relu", "leakyrelu=0.2", "silu", "hardswish", "gelu", "tanh", "dropout=5%",
+    "batchnorm", "batchnorm,noscale", "relu", "leakyrelu=0.2", "silu", "hardswish", "gelu", "tanh", "dropout=5%",
     "dropout2d=10%",
 )  # fmt: skip
-_OPERATIONS = tuple(form.split("=")[0] for form in OPERATION_FORMS)
+_OPERATIONS = tuple(form.split("=")[0] for form in OPERATION_FORMS if "," not in form)
 _TARGET = re.compile(r"(conv|depthwise)([0-9]*)|linear")
 _LAYER = re.compile(r"([a-z]+?)([0-9]*)(?:-(.*))?", re.DOTALL)
 
@@ -45,11 +45,12 @@ class Operation:
 
     kind: str
     amount: float | None = field(default=None)  # percent of dropout; slope of leakyrelu below zero
+    scaled: bool = field(default=True)  # of batchnorm: whether each channel has a scale beside its shift
     word: Word | None = field(default=None, compare=False, repr=False)  # where it was read
 
     def __str__(self) -> str:
         if self.amount is None:
-            return self.kind
+            return self.kind if self.scaled else f"{self.kind},noscale"
         return f"{self.kind}={plain(self.amount)}{'%' if self.kind.startswith('dropout') else ''}"
 
 
@@ -239,17 +240,27 @@ def _split(word: Word, separator: str) -> list[Word]:
 
 
 def _operation(word: Word) -> Operation:
-    kind, equals, amount = word.text.partition("=")
+    head, *options = _split(word, ",")
+    kind, equals, amount = head.text.partition("=")
     if kind not in _OPERATIONS:
         raise word.fault(
             f"no operation is called {kind!r}; known: {listing(OPERATION_FORMS)}" + nearest(kind, _OPERATIONS)
         )
+    for option in options:
+        if option.text.partition("=")[0] in _OPERATIONS:
+            raise option.fault(f"operations stand apart: '{kind} {option.text}'")
+        if kind != "batchnorm":
+            raise option.fault(f"'{kind}' takes no options")
+        if option.text != "noscale":
+            raise option.fault(f"{option.text!r} is no option of batchnorm; known: noscale")
+    if len(options) > 1:
+        raise options[1].fault("'noscale' is said twice")
     if kind not in ("leakyrelu", "dropout", "dropout2d"):
         if equals:
             raise word.fault(f"'{kind}' takes no amount")
-        return Operation(kind=kind, word=word)
+        return Operation(kind=kind, scaled=not options, word=word)
     if not amount:
-        form = OPERATION_FORMS[_OPERATIONS.index(kind)]
+        form = next(form for form in OPERATION_FORMS if form.startswith(f"{kind}="))
         raise word.fault(f"'{kind}' needs its amount, as in {form}")
     at = word.part(amount, len(kind) + 1)
     if kind == "leakyrelu":
@@ -264,8 +275,6 @@ def _layer_or_operation(word: Word) -> Layer | Operation:
     head, *options = _split(word, ",")
     name = head.text.partition("=")[0]
     if name in _OPERATIONS:
-        if options:
-            raise word.fault(f"'{name}' takes no options")
         return _operation(word)
     found = _LAYER.fullmatch(head.text)
     kind = found.group(1) if found else ""

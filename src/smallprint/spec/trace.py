@@ -265,13 +265,13 @@ def _sides(layer: Layer, sides: Shape, kernel: int, stride: int, pad: int) -> Sh
 
 
 def _normalisation(operations: tuple[Operation, ...], shape: Shape) -> int:
-    """Trainable parameters of the batch norms among operations: a scale and a shift per channel."""
+    """Trainable parameters of the batch norms among operations: a shift per channel, and a scale where it has one."""
     for operation in operations:
         if operation.kind == "dropout2d" and len(shape) == 1:
             raise _fault(
                 operation, f"dropout2d drops whole channels, but what reaches it is flat: {_shown(shape)}; say dropout"
             )
-    return sum(2 * shape[0] for operation in operations if operation.kind == "batchnorm")
+    return sum((1 + operation.scaled) * shape[0] for operation in operations if operation.kind == "batchnorm")
 
 
 def _check_end(network: Network, traced: Trace, classes: int) -> None:

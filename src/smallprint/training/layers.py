@@ -13,7 +13,8 @@ from smallprint.training.draws import dropout_factor
 class BatchNorm(nn.Module):
     """`torch.nn.BatchNorm2d` and `BatchNorm1d`: same parameters, same running statistics, same defaults.
 
-    A batch of one value per channel, which has no variance, is normalised as in a test.
+    A batch of one value per channel, which has no variance, is normalised as in a test. Without scales the shifts alone
+    are trained, as by `keras.layers.BatchNormalization(scale=False)`.
     Source: S. Ioffe and C. Szegedy, "Batch Normalization" (2015), arXiv 1502.03167, algorithms 1 and 2.
     """
 
@@ -23,9 +24,9 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, scaled: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.weight = nn.Parameter(torch.ones(channels)) if scaled else None
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))

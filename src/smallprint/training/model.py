@@ -97,7 +97,7 @@ def _operation(operation: Operation, channels: int, *, in_place: bool) -> nn.Mod
     amount = operation.amount or 0.0
     match operation.kind:
         case "batchnorm":
-            return BatchNorm(channels)
+            return BatchNorm(channels, scaled=operation.scaled)
         case "relu":
             return nn.ReLU(inplace=in_place)
         case "leakyrelu":

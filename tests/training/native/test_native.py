@@ -77,6 +77,8 @@ ALONE = {
     "batchnorm behind batchnorm": "conv3-4 batchnorm tanh batchnorm conv1-3",
     "batchnorm of a flat tensor": "flatten batchnorm linear-6 batchnorm tanh linear-3",
     "batchnorm at the end": "conv3-4 gap batchnorm",
+    "batchnorm without a scale": "conv3-4 batchnorm,noscale tanh conv3-3 batchnorm gelu conv1-3",
+    "batchnorm without a scale, of the image and at the end": "batchnorm,noscale conv3-4 gap batchnorm,noscale",
     "silu": "conv3-4 silu conv1-3",
     "hardswish": "conv3-4 batchnorm hardswish conv1-3",
     "gelu": "conv3-4 gelu conv1-3",

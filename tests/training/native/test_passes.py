@@ -51,16 +51,16 @@ def _library() -> ctypes.CDLL:
         group = "struct group group = {.training = 1, .tensors = winners, .masks = masks}, *g = &group; (void)g;"
         lines += [
             f"void pool_{index}(const V *x, V *y, V *winners, uint16_t *masks) {{ {group}",
-            *forward(part, [], {}, "x", Held(name="y"), Rows.all(pool.output_shape), record),
+            *forward(part, [], "x", Held(name="y"), Rows.all(pool.output_shape), record),
             "}",
             f"void unpool_{index}(const V *x, const V *d, V *between, V *dx, V *winners, uint16_t *masks) {{ {group}",
         ]
         given = "d"
         if kind_of(pool) == "scattered":
-            lines += scatter(part, [], {}, "x", "d", "between")
+            lines += scatter(part, [], "x", "d", "between")
             given = "between"
         every = Rows.all(pool.input_shape)
-        lines += [*backward(part, [], {}, "x", given, Held(name="dx"), every, {}, record), "(void)between; }"]
+        lines += [*backward(part, [], "x", given, Held(name="dx"), every, {}, record), "(void)between; }"]
     return compiled("\n".join(lines))
 
 

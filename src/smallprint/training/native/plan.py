@@ -309,7 +309,7 @@ class _Planner:
             amount = operation.amount or 0.0
             match operation.kind:
                 case "batchnorm":
-                    self._norm(f"{prefix}.{index}")
+                    self._norm(f"{prefix}.{index}", scaled=operation.scaled)
                 case "dropout" | "dropout2d":
                     if amount:
                         self._dropout(amount / 100, channels=operation.kind == "dropout2d")
@@ -322,14 +322,14 @@ class _Planner:
         self.dropped += 1
         self.pending.append(dropout)
 
-    def _norm(self, name: str) -> None:
+    def _norm(self, name: str, *, scaled: bool) -> None:
         before = tuple(operation for operation in self.pending if isinstance(operation, Activation))
         if self.source == 0 or len(before) < len(self.pending):
             self._store(Copy(flat=False), self.shape)
             before = ()
         channels = self.shape[0]
         norm = Norm(
-            scale=self._parameter(f"{name}.weight", (channels,)),
+            scale=self._parameter(f"{name}.weight", (channels,)) if scaled else None,
             shift=self._parameter(f"{name}.bias", (channels,)),
             before=self.running // 2,
             channels=channels,

@@ -25,8 +25,8 @@ def _word(operation: Pointwise) -> str:
     match operation:
         case Activation(kind=kind):
             return kind
-        case Norm():
-            return "batchnorm"
+        case Norm(scale=scale):
+            return "batchnorm" if scale is not None else "batchnorm,noscale"
         case Dropout(rate=rate, channels=channels):
             return f"dropout{'2d' if channels else ''} {rate:.1%}"
         case Add(tensor=tensor):

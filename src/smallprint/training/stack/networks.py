@@ -107,9 +107,8 @@ class Networks:
 
 def _normalised(x: Tensor, values: Mapping[str, Tensor], name: str, *, training: bool) -> Tensor:
     """Batch norm, of every network's own channels; see `layers.BatchNorm`."""
-    weight, bias, mean, variance = (
-        values[f"{name}.{part}"].reshape(-1) for part in ("weight", "bias", "running_mean", "running_var")
-    )
+    parts = {part: values.get(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")}
+    weight, bias, mean, variance = (value if value is None else value.reshape(-1) for value in parts.values())
     training = training and x.numel() > x.shape[1]
     return F.batch_norm(x, mean, variance, weight, bias, training, BatchNorm.MOMENTUM, BatchNorm.EPS)
 
