@@ -12,7 +12,8 @@ from smallprint.spec.trace import Shape
 
 _TRAITS: Mapping[str, Gene] = {
     "network": "dense", "stem": "conv3", "first": 2, "middle": 2, "last": 1, "halve": "maxpool", "pad": "alternate",
-    "widen": 1.6, "bulge": 1.0, "head": "gap", "activation": "relu", "norm": "before", "dropout": 0,
+    "widen": 1.6, "bulge": 1.0, "head": "gap", "activation": "relu", "norm": "before", "scale": "scale",
+    "dropout": 0,
 }  # fmt: skip
 _RECIPE: Mapping[str, Gene] = {
     "recipe": "sgd", "batch": 64, "pace": 1.0, "decay": 1e-4, "warmup": 20, "tail": 20, "augment": 0.9, "fade": 0,
