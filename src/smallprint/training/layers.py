@@ -59,7 +59,8 @@ class Dropout(nn.Module):
         """Drop from (N, C, H, W) or (N, C); nothing in a test."""
         if not self.training or self.rate == 0:
             return x
-        return x * self.kept(x) * dropout_factor(self.rate)
+        layout = torch.channels_last if x.dim() == 4 else torch.contiguous_format
+        return x * self.kept(x).to(x.dtype, memory_format=layout).mul_(dropout_factor(self.rate))
 
     def kept(self, x: Tensor) -> Tensor:
         """Whether a value or channel of `x` is kept; fits `x`."""

@@ -16,6 +16,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)  # what each half of the key grows by from round to round
 _WORD = 0xFFFFFFFF
 _HALVES = 8  # of 16 bits, in the four words of one draw
+_FLIP = 0x8000  # makes the order of unsigned halves that of signed ones
+_FLIPS = (_FLIP << 16 | _FLIP) - (1 << 32)  # of both halves of a word, as a signed one
 
 Key = tuple[int, int] | tuple[Tensor, Tensor]  # low and high 32 bits
 
@@ -46,7 +48,7 @@ def kept(
     lead = kept.shape[:-1]
     if channels:
         return kept.view(*lead, C, *(1 for _ in shape[1:]))
-    # Word n decides the value n = (row * channels + channel) * width + column.
+    # Half n decides the value n = (row * channels + channel) * width + column.
     return kept.view(*lead, H, C, W).transpose(-3, -2).reshape(*lead, *shape)
 
 
@@ -66,5 +68,6 @@ def _halves(key: Key, positions_N: Tensor, index: int, count: int, least: int) -
         c0, c1 = ((second >> 32) ^ c1 ^ k0) & _WORD, second
         c2, c3 = ((first >> 32) ^ c3 ^ k1) & _WORD, first
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
-    halves = [((word >> shift) & 0xFFFF) >= least for word in (c0, c1, c2, c3) for shift in (0, 16)]
-    return torch.stack(halves, -1).flatten(-2)[..., :count]
+    words = torch.stack((c0, c1, c2, c3), -1).to(torch.int32)
+    halves = (words ^ _FLIPS).view(torch.int16)  # the low half first: PyTorch runs on little-endian machines alone
+    return (halves >= least - _FLIP).flatten(-2)[..., :count]
