@@ -163,7 +163,11 @@ BAD = [
         "batchnorm,noscale,noscale",
         "line 1: 'noscale' is said twice\n    batchnorm,noscale,noscale\n" + " " * 22 + "^^^^^^^",
     ),
-    ("batchnorm,relu", "line 1: operations stand apart: 'batchnorm relu'\n    batchnorm,relu\n              ^^^^"),
+    (
+        "batchnorm,relu",
+        "line 1: operations stand apart, with a blank between them: 'batchnorm relu'"
+        "\n    batchnorm,relu\n              ^^^^",
+    ),
     ("leakyrelu", "line 1: 'leakyrelu' needs its amount, as in leakyrelu=0.2\n    leakyrelu\n    ^^^^^^^^^"),
     ("dropout", "line 1: 'dropout' needs its amount, as in dropout=5%\n    dropout\n    ^^^^^^^"),
     (

@@ -248,7 +248,7 @@ def _operation(word: Word) -> Operation:
         )
     for option in options:
         if option.text.partition("=")[0] in _OPERATIONS:
-            raise option.fault(f"operations stand apart: '{kind} {option.text}'")
+            raise option.fault(f"operations stand apart, with a blank between them: '{kind} {option.text}'")
         if kind != "batchnorm":
             raise option.fault(f"'{kind}' takes no options")
         if option.text != "noscale":

@@ -317,13 +317,13 @@ def norm_gradients(
     norm = part.operations[found[0]]
     assert isinstance(norm, Norm)
     values, split, channels = values_of(len(part.operations)), found[0] + 1, norm.channels
-    before = values[found[0]]
+    read = values[found[0]]
     scales = coefficients([norm], {**_SCALES, "mean": "MEAN", "inverse": "INVERSE"})
     known = derivatives.at(part.input_shape, "r", "c") if derivatives else None
     body = undo(part.operations[split:], values[split:], "dz", known)
     if left(part) < len(part.operations):
         body.append(f"{d}[at] = dz;")
-    body.append(f"level += dz; slope += dz * (({before} - mean{norm.before}) * inverse{norm.before});")
+    body.append(f"level += dz; slope += dz * (({read} - mean{norm.before}) * inverse{norm.before});")
     after = ["levels[ch] += level; slopes[ch] += slope;"]
     loops = undo_each(part, tensors, source, d, rows, [*scales, "V level = {0}, slope = {0};"], body, after)
     give = [
