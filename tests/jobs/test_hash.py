@@ -88,6 +88,7 @@ NETWORKS = [  # two of each differ in one value
     ("conv3-8 gap conv1-10", "conv3-9 gap conv1-10"),
     ("conv3-8 relu gap conv1-10", "conv3-8 silu gap conv1-10"),
     ("conv3-8 dropout=5% gap conv1-10", "conv3-8 dropout=6% gap conv1-10"),
+    ("conv3-8 batchnorm gap conv1-10", "conv3-8 batchnorm,noscale gap conv1-10"),
     ("every conv3: pad=1; conv3-8 conv1-8 gap linear-10", "every conv: pad=1; conv3-8 conv1-8 gap linear-10"),
     ("every conv3: pad=1; conv3-8 gap conv1-10", "every conv3: pad=2; conv3-8 gap conv1-10"),
     ("after conv3: relu; conv3-8 conv1-8 gap linear-10", "after conv: relu; conv3-8 conv1-8 gap linear-10"),
