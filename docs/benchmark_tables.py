@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cells import NONE, duration, percent, row, spread, times, vector_unit
+from cells import NONE, duration, percent, row, spread, times
+from measured import results, vector_unit
 
 
 def epoch(root: Path) -> str:
     """All sides of the epoch benchmark, on every kind of processor that it was run on."""
-    found = _results(root, "epoch")
+    found = results(root, "epoch")
     assert found
     return _epochs(found)
 
 
 def speed(root: Path, name: str, *parts: str) -> str:
     """What a benchmark found, with when, where and how; or that it is not yet measured."""
-    found = _results(root, name)
+    found = results(root, name)
     if not found:
         return f"Not yet measured: `python -m benchmarks {name} --write` does it."
     return "\n\n".join(f"{_SPEED[name](said, *parts)}\n\n{_made(said)}" for said in found)
@@ -28,7 +28,7 @@ def speed(root: Path, name: str, *parts: str) -> str:
 
 def ways(root: Path) -> str:
     """Where rungs end that were trained the native way and PyTorch's."""
-    found = _results(root, "ways")
+    found = results(root, "ways")
     if not found:
         return "Not yet measured: `python -m benchmarks ways --write` does it."
     tables = []
@@ -56,7 +56,7 @@ def ways(root: Path) -> str:
 
 def compared(root: Path) -> str:
     """What a search found beside chance and beside narrowing the starting rung, in equal time."""
-    found = _results(root, "search")
+    found = results(root, "search")
     if not found:
         return "Not yet measured: `python -m benchmarks search --write` does it."
     (said,) = found
@@ -84,13 +84,6 @@ def compared(root: Path) -> str:
         f"Held-out images must show {100 * said['needed']:.2f}%."
     )
     return "\n".join([head, "", *rows, "", _made(said)])
-
-
-def _results(root: Path, name: str) -> list[dict[str, Any]]:
-    """What a benchmark found: once, or for each of several rungs or processors."""
-    folder = root / "benchmarks" / "results"
-    files = [*folder.glob(f"{name}.json"), *sorted(folder.glob(f"{name}-*.json"))]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def _made(said: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
 
 NONE = "\N{EN DASH}"  # the cell of what there is not
 
@@ -37,8 +36,3 @@ def duration(seconds: float) -> str:
     unit, size = next((found for found in (("s", 1.0), ("ms", 1e-3)) if seconds >= found[1]), ("µs", 1e-6))
     value = seconds / size
     return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
-
-
-def vector_unit(said: Mapping[str, Any]) -> str:
-    """What the processor of a benchmark's result computes with, as in AVX2: the last word of its platform."""
-    return str(said["machine"]["platform"].rpartition(", ")[2])

@@ -6,7 +6,6 @@ python docs/drawings.py --check    say which would change; status 1 if any
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,11 @@ from statistics import median
 from typing import Any
 from xml.sax.saxutils import escape
 
-from cells import vector_unit
+from measured import results, vector_unit
 
 from smallprint.views.canvas import PALETTE
 
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER.parent / "benchmarks" / "results"
 INK, MUTED, FAINT, ACCENT = (PALETTE[name] for name in ("ink", "muted", "faint", "accent"))
 PAPER, TINT = PALETTE["paper"], "#cfe5e1"  # tint: the accent, far away
 
@@ -263,7 +261,7 @@ def speed_epoch() -> str:
         "compile": "PyTorch, torch.compile",
         "ours": "smallprint",
     }
-    every = [_result(path.stem) for path in sorted(RESULTS.glob("epoch-*.json"))]
+    every = results(FOLDER.parent, "epoch")
     groups = {
         f"{vector_unit(said)}, {result['threads']} thread{'s' * (result['threads'] > 1)}": [
             Bar(label=names[side], measured=tuple(seconds), ours=side == "ours", said=_as_many(result, side))
@@ -330,7 +328,7 @@ def speed_contended() -> str:
 
 
 def _result(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    (found,) = results(FOLDER.parent, name)
     return found
 
 

@@ -93,7 +93,7 @@ def test_norm_activation_and_dropout_follow_every_convolution_but_the_last() -> 
 
     assert header() == "after conv: batchnorm relu"
     assert header(norm="after", activation="leakyrelu", dropout=3) == "after conv: leakyrelu=0.1 batchnorm dropout=3%"
-    assert header(scale="noscale", activation="gelu") == "after conv: batchnorm,noscale gelu"
+    assert header(scale="none", activation="gelu") == "after conv: batchnorm,noscale gelu"
     assert {header(activation=kind).split()[-1].split("=")[0] for kind in ACTIVATIONS} == set(ACTIVATIONS)
 
 

@@ -18,7 +18,7 @@ PADS = ("alternate", "late", "same", "none")  # the first convolution of each st
 HEADS = ("gap", "weighed", "maps")  # weighed: a depthwise convolution of the whole map; maps: one map per class
 ACTIVATIONS = ("relu", "leakyrelu", "silu", "hardswish", "gelu")
 NORMS = ("before", "after")  # the activation
-SCALES = ("scale", "noscale")  # of a norm, per channel
+SCALES = ("own", "none")  # of a norm: each channel has its own, or none has
 DROPOUTS = (0, 1, 3)  # percent
 
 _LAST_SIDE = 6  # pixels: halvings lead to maps of about this side
@@ -46,7 +46,7 @@ class Traits:
     head: str = field(default="gap")  # one of HEADS
     activation: str = field(default="relu")  # one of ACTIVATIONS
     norm: str = field(default="before")  # one of NORMS
-    scale: str = field(default="scale")  # one of SCALES
+    scale: str = field(default="own")  # one of SCALES
     dropout: int = field(default=0)  # percent
 
     @staticmethod
@@ -133,7 +133,7 @@ class _Builder:
     def _operations(self) -> tuple[Operation, ...]:
         traits = self._traits
         slope = _SLOPE if traits.activation == "leakyrelu" else None
-        norm = Operation(kind="batchnorm", scaled=traits.scale == "scale")
+        norm = Operation(kind="batchnorm", scaled=traits.scale == "own")
         both = [norm, Operation(kind=traits.activation, amount=slope)]
         dropout = [Operation(kind="dropout", amount=float(traits.dropout))] if traits.dropout else []
         return (*(both if traits.norm == "before" else reversed(both)), *dropout)

@@ -12,7 +12,7 @@ from smallprint.spec.trace import Shape
 
 _TRAITS: Mapping[str, Gene] = {
     "network": "dense", "stem": "conv3", "first": 2, "middle": 2, "last": 1, "halve": "maxpool", "pad": "alternate",
-    "widen": 1.6, "bulge": 1.0, "head": "gap", "activation": "relu", "norm": "before", "scale": "scale",
+    "widen": 1.6, "bulge": 1.0, "head": "gap", "activation": "relu", "norm": "before", "scale": "own",
     "dropout": 0,
 }  # fmt: skip
 _RECIPE: Mapping[str, Gene] = {

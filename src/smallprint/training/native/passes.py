@@ -323,11 +323,11 @@ def norm_gradients(
     body = undo(part.operations[split:], values[split:], "dz", known)
     if left(part) < len(part.operations):
         body.append(f"{d}[at] = dz;")
-    body.append(f"level += dz; slope += dz * (({read} - mean{norm.before}) * inverse{norm.before});")
+    body.append(f"level += dz; slope += dz * (({read} - mean{norm.first}) * inverse{norm.first});")
     after = ["levels[ch] += level; slopes[ch] += slope;"]
     loops = undo_each(part, tensors, source, d, rows, [*scales, "V level = {0}, slope = {0};"], body, after)
     give = [
-        f"float *sums = g->sums + NORM_SUMS * ({norm.before} + ch);",
+        f"float *sums = g->sums + NORM_SUMS * ({norm.first} + ch);",
         "sums[OF_SCALE] = sum(g->valid, slopes[ch]), sums[OF_SHIFT] = sum(g->valid, levels[ch]);",
         *([] if norm.scale is None else [f"g->partial[{norm.scale} + ch] = sums[OF_SCALE];"]),
         f"g->partial[{norm.shift} + ch] = sums[OF_SHIFT];",

@@ -29,7 +29,7 @@ class Norm:
 
     scale: int | None  # offset in the parameters, if it has scales
     shift: int  # and of its shifts
-    before: int  # channels of the norms before it: that many come first wherever norms keep values per channel
+    first: int  # its first channel among those of all norms, wherever norms keep values per channel
     channels: int
     pixels: int  # values of one image per channel
 
@@ -331,7 +331,7 @@ class _Planner:
         norm = Norm(
             scale=self._parameter(f"{name}.weight", (channels,)) if scaled else None,
             shift=self._parameter(f"{name}.bias", (channels,)),
-            before=self.running // 2,
+            first=self.running // 2,  # a mean and a variance of every channel before
             channels=channels,
             pixels=prod(self.shape[1:]),
         )

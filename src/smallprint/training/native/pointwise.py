@@ -41,7 +41,7 @@ def apply(operations: Sequence[Pointwise], tensors: Sequence[int], names: Sequen
         match operation:
             case Activation(kind=kind, slope=slope):
                 value = _FORWARD[kind].format(v=v, slope=float(slope))
-            case Norm(before=norm):
+            case Norm(first=norm):
                 value = f"{v} * scale{norm} + shift{norm}"
             case Dropout():
                 value = f"where({_kept(operation)}, {v} * factor{operation.index})"
@@ -75,7 +75,7 @@ def undo(operations: Sequence[Pointwise], names: Sequence[str], gradient: str, k
                 lines.append(f"{gradient} *= {known or derivative(operation, v, y)};")
             case Activation(kind=kind, slope=slope):
                 lines.append(f"{gradient} = {_BACKWARD[kind].format(v=v, d=gradient, slope=float(slope))};")
-            case Norm(before=norm):
+            case Norm(first=norm):
                 lines.append(f"{gradient} = {gradient} * scale{norm} + {v} * slope{norm} + level{norm};")
             case Dropout():
                 lines.append(f"{gradient} = where({_kept(operation)}, {gradient} * factor{operation.index});")
@@ -110,7 +110,7 @@ def factors(operations: Sequence[Pointwise]) -> Lines:
 def coefficients(operations: Iterable[Pointwise], wanted: Mapping[str, str]) -> Lines:
     """C of the norms' values for channel `ch`: name in C, and its row."""
     return [
-        f"const V {name}{o.before} = spread(g->norms[NORM_ROWS * {o.before} + {row} * {o.channels} + ch]);"
+        f"const V {name}{o.first} = spread(g->norms[NORM_ROWS * {o.first} + {row} * {o.channels} + ch]);"
         for o in operations
         if isinstance(o, Norm)
         for name, row in wanted.items()

@@ -103,12 +103,12 @@ void sum_up(struct group *g, const V *sums, int channels, int pixels, float *to)
 
 static const float *sums_of(const struct engine *e, int group, const struct norm *n, int channel)
 {
-  return e->sums + NORM_SUMS * ((size_t)group * network.normalised + n->before + channel);
+  return e->sums + NORM_SUMS * ((size_t)group * network.normalised + n->first + channel);
 }
 
 static float *rows_of(const struct engine *e, int thread, const struct norm *n)
 {
-  return e->norms + NORM_ROWS * ((size_t)thread * network.normalised + n->before);
+  return e->norms + NORM_ROWS * ((size_t)thread * network.normalised + n->first);
 }
 
 static float scale_of(const struct engine *e, const struct norm *n, int channel)
@@ -118,7 +118,7 @@ static float scale_of(const struct engine *e, const struct norm *n, int channel)
 
 static float *running_of(const struct engine *e, const struct norm *n)  // means; variances follow
 {
-  return e->state.running + 2 * n->before;
+  return e->state.running + 2 * n->first;
 }
 
 static double values_of(const struct engine *e, int group, const struct norm *n)  // of one channel

@@ -33,7 +33,7 @@ enum { MIDDLE, SQUARES, OF_SCALE, OF_SHIFT, NORM_SUMS };
 
 struct norm {
   int scale, shift;  // offsets in the parameters; scale: -1 where it has none
-  int before;        // channels of the norms before it, wherever norms keep values per channel
+  int first;         // its first channel among those of all norms, wherever norms keep values per channel
   int channels, pixels;
 };
 

@@ -49,7 +49,7 @@ def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
     on = [plan.norms.index(stage.norm) if stage.norm else -1 for stage in plan.stages]
     before = [-1, *on[:-1]]
     norms = [
-        f"{{{-1 if norm.scale is None else norm.scale}, {norm.shift}, {norm.before}, {norm.channels}, {norm.pixels}}},"
+        f"{{{-1 if norm.scale is None else norm.scale}, {norm.shift}, {norm.first}, {norm.channels}, {norm.pixels}}},"
         for norm in plan.norms
     ]
     image = dict(zip(("channels", "height", "width"), plan.input_shape, strict=True))

@@ -247,7 +247,7 @@ class StageWriter:
                     stage.output_shape, Rows.all(stage.output_shape), opened, self._summed("y[at]"), _CLOSED
                 )
         if norm:
-            lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, g->sums + NORM_SUMS * {norm.before});")
+            lines.append(f"sum_up(g, sums, {channels}, {norm.pixels}, g->sums + NORM_SUMS * {norm.first});")
         if self.kernel is None:
             gradient = f"g->gradients + {self.layout.gradients[self.index + 1]}"
             lines.append(f"if (g->training) cross_entropy(g, y, {gradient}, {self.plan.outputs});")
