@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallprint.views.canvas import AccuracyScale, canvas, pixels, short, side_labels, spread, svg
+from smallprint.views.canvas import AccuracyScale, canvas, log_ticks, pixels, short, side_labels, spread, svg
 
 places = st.lists(st.floats(-100, 100), max_size=8)
 
@@ -50,6 +50,49 @@ def test_the_promise_has_its_own_tick_and_no_round_one_hides_it() -> None:
         AccuracyScale(10_000).set_up(axes, [98.0, 99.6], 99.49)
         labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["98", "99", "99.49"]
+
+
+@pytest.mark.parametrize(
+    ("percents", "promise", "said"),
+    [
+        ((99.27, 99.45), 99.39, ["99.2", "99.3", "99.5", "99.39"]),
+        ((98.84, 99.5), 99.4, ["98.8", "99", "99.2", "99.4"]),
+        ((88.0, 95.0), 90.64, ["86", "88", "92", "94", "90.64"]),
+    ],
+)
+def test_accuracies_that_lie_close_have_ticks_at_even_steps(
+    percents: tuple[float, ...], promise: float, said: list[str]
+) -> None:
+    with canvas(400, 300, left=40, bottom=30) as (_, axes):
+        AccuracyScale(10_000).set_up(axes, percents, promise)
+        assert [label.get_text() for label in axes.get_yticklabels()] == said
+
+
+@given(st.floats(1e-3, 1e9), st.floats(1.03, 1e4), st.integers(250, 900))
+def test_ticks_of_a_logarithmic_axis_leave_room_between_their_labels(low: float, ratio: float, width: int) -> None:
+    with canvas(width, 100, bottom=30) as (_, axes):
+        axes.set_xscale("log")
+        axes.set_xlim(low, low * ratio)
+        log_ticks(axes, lambda amount: f"{amount:,g}")
+        ticks = [float(tick) for tick in axes.get_xticks()]
+        places = [float(axes.transData.transform((tick, 0))[0]) for tick in ticks]
+        widths = [6 * len(label.get_text()) for label in axes.get_xticklabels()]
+    assert all(low <= tick <= low * ratio for tick in ticks)
+    for (left, right), (one, other) in zip(pairwise(places), pairwise(widths), strict=True):
+        assert right - left >= (one + other) / 2
+
+
+def test_a_logarithmic_axis_has_the_finest_ticks_for_which_there_is_room() -> None:
+    def said(low: float, high: float, width: int) -> list[str]:
+        with canvas(width, 100) as (_, axes):
+            axes.set_xscale("log")
+            axes.set_xlim(low, high)
+            log_ticks(axes, lambda amount: f"{amount:,.0f}")
+            return [label.get_text() for label in axes.get_xticklabels()]
+
+    assert said(6_000, 200_000, 210) == ["10,000", "30,000", "100,000"]
+    assert said(6_000, 200_000, 300) == ["10,000", "20,000", "50,000", "100,000", "200,000"]
+    assert said(3_721, 4_192, 650) == ["3,800", "3,900", "4,000", "4,100"]
 
 
 def test_a_text_is_text_and_nothing_in_it_is_mathematics_or_markup() -> None:

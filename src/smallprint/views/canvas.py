@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from math import ceil, floor, log10
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 # The colours of every figure. A page may put its own in their place: each stands for one role only.
@@ -58,7 +60,14 @@ _STYLE: Mapping[Any, Any] = MappingProxyType(
 )
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 _LINE = 14.0  # pixels from one label to the next
-_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # percent
+_CHARACTER, _GAP = 6.0, 10.0  # pixels: of a tick's label, and between two of them
+_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 100)  # percent
+_ENOUGH = 3  # of these; else percents so far apart:
+_FINER = (10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+_DIGITS = (  # that a tick of a logarithmic axis may have, from coarse to fine
+    (1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+    tuple(tenth / 10 for tenth in range(10, 100)), tuple(hundredth / 100 for hundredth in range(100, 1000)),
+)  # fmt: skip
 
 
 @contextmanager
@@ -116,14 +125,23 @@ class AccuracyScale:
         axes.set_ylim(low - pad, high + pad)
         near = 15 * (high - low + 2 * pad) / axes.bbox.height
         ticks: list[float] = []
-        for tick in (*_TICKS, 100.0):
-            clear = all(abs(self(tick) - self(other)) > near for other in (*ticks[-1:], promise))
-            if clear and low - pad <= self(tick) <= high + pad:
+        for tick in self._round(low - pad, high + pad):
+            if all(abs(self(tick) - self(other)) > near for other in (*ticks[-1:], promise)):
                 ticks.append(tick)
         axes.set_yticks([*map(self, ticks), self(promise)], [f"{tick:g}" for tick in (*ticks, promise)])
         axes.get_yticklabels()[-1].set(color=PALETTE["accent"], weight="bold")
         axes.grid(visible=True, axis="y")
         axes.get_ygridlines()[-1].set_visible(False)
+
+    def _round(self, low: float, high: float) -> list[float]:
+        """Round percents between two heights: at even ratios of the error, at even steps where few of those are."""
+        least, most = (100 - 10**-height for height in (low, high))
+        found: list[float] = [tick for tick in _TICKS if low <= self(tick) <= high]
+        for step in _FINER:
+            if len(found) >= _ENOUGH:
+                break
+            found = [step * count for count in range(ceil(least / step), floor(most / step) + 1)]
+        return found
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
@@ -173,13 +191,30 @@ def size_axis(axes: Axes, sizes: Sequence[int], limit: int | None, *, pad: float
         low, high = float(np.log10(min(sizes))), float(np.log10(max(sizes)))
         axes.set_xscale("log")
         axes.set_xlim(10 ** (low - share * (high - low)), 10 ** (high + share * (high - low)))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_ticks(axes, lambda size: f"{size:,.0f}")
     else:
         span = (max(sizes) - min(sizes)) or 0.1 * max(sizes)
         axes.set_xlim(min(sizes) - share * span, max(sizes) + share * span)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+
+
+def log_ticks(axes: Axes, said: Callable[[float], str]) -> None:
+    """Round ticks on a logarithmic x axis with limits, as many as leave room between what is said of each."""
+    low, high = axes.get_xlim()
+    pixels_per_decade = axes.bbox.width / log10(high / low)
+
+    def apart(one: float, other: float) -> bool:
+        room = _CHARACTER * (len(said(one)) + len(said(other))) / 2 + _GAP
+        return log10(other / one) * pixels_per_decade >= room
+
+    for digits in reversed(_DIGITS):
+        powers = range(floor(log10(low)), ceil(log10(high)))
+        ticks = [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]
+        if all(apart(one, other) for one, other in pairwise(ticks)):
+            break
+    axes.set_xticks(ticks, [said(float(f"{tick:.6g}")) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def short(text: str, most: int) -> str:

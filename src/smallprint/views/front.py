@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import ceil, floor, inf, log10
+from math import inf, log10
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from smallprint.searching.candidate import START, Candidate, Level, Shown, levels
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin
 from smallprint.spec.contract import Contract
-from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, short, side_labels, svg
+from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, log_ticks, short, side_labels, svg
 
 _FRAME = 8  # times the error that is allowed: accuracies below are drawn at the edge
-_ROUND = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)  # digits that a tick may have
-_APART = 44.0  # pixels from one tick of the amounts to the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,19 +215,9 @@ def _height(axes: Axes, scale: AccuracyScale, percent: float) -> float:
 
 
 def _amount_axis(axes: Axes, amounts: Sequence[float]) -> None:
-    """Amounts on a logarithmic axis, with as many round ticks as there is room for."""
+    """Amounts on a logarithmic axis."""
     low, high = log10(max(min(amounts), 1e-9)), log10(max(*amounts, 1e-9) if len(amounts) > 1 else amounts[0])
     pad = 0.05 * (high - low) + 0.02
     axes.set_xscale("log")
     axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
-    pixels_per_decade = axes.bbox.width / (high - low + 2 * pad)
-    ticks: list[float] = []
-    for power in range(floor(low - pad), ceil(high + pad) + 1):
-        for digits in _ROUND:
-            tick = log10(digits) + power
-            clear = not ticks or (tick - ticks[-1]) * pixels_per_decade >= _APART
-            if clear and low - pad <= tick <= high + pad:
-                ticks.append(tick)
-    axes.xaxis.set_major_locator(FixedLocator([10**tick for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: compact(float(f"{amount:.6g}"))))
+    log_ticks(axes, compact)
