@@ -66,7 +66,7 @@ def some(*, keeps: bool = True) -> tuple[Candidate, ...]:
         drawn(1, 300, (0.4,), (0.25,), (0.12,), why=behind),
         drawn(2, 640, (0.6,), why=behind),
         drawn(3, 640, (1.0,), why="it diverged"),
-        drawn(4, 500, (0.3,), (0.2,), why="the same as #0"),
+        replace(drawn(4, 500, (0.3,), (0.2,), why="the same as #0"), twin_of=0),
         drawn(5, 420, (0.35,), fate="racing"),
     )
 

@@ -20,7 +20,7 @@ from smallprint.results.runs import Epoch, Precision, Run, read_runs
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin, margin, telling
-from smallprint.searching.race import CANDIDATES, Found, Judged, Race
+from smallprint.searching.race import Found, Judged, Race, apart
 from smallprint.searching.space import VERSION, Space
 from smallprint.searching.study import Study
 from smallprint.spec.errors import RunError, SearchError
@@ -302,10 +302,8 @@ class _Search:
         surest = [name for name in others if len(self.tested[name]) >= _MANY]
         others = [*surest, *(name for name in others if name not in surest and self.budget >= _LONG)]
         for name in others[:_RELATED]:
-            rung, teacher = ladder.rung(name), ladder.teacher(ladder.rung(name))
-            rung = replace(rung, name=f"related-{name}")
+            own, rung = apart(ladder, replace(ladder.rung(name), name=f"related-{name}"))
             self.related[rung.name], self.measured[name] = name, []
-            own = replace(ladder, name=CANDIDATES, rungs=(teacher, rung) if teacher else (rung,))
             jobs += [Job(ladder=own, rung=rung, seed=seed) for seed in range(_RELATED_SEEDS)]
         return jobs
 
@@ -322,7 +320,9 @@ class _Search:
             target = self.race.target(self.draw, self.space.floor, self.space.ceiling)
             candidate = self.study.ask(target, self.race.parent(self.draw))
             if twin := self.race.twin(candidate):
-                candidate = replace(candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}")
+                candidate = replace(
+                    candidate, shown=twin.shown, fate="dropped", why=f"the same as {twin.name}", twin_of=twin.number
+                )
                 self._keep(candidate)
                 twins += 1
             yield CandidateDrawn(candidate=candidate)
@@ -330,7 +330,7 @@ class _Search:
 
     def _time(self, job: Job, epoch: Epoch) -> None:
         """Learn how long trainings take; refuse a budget that no candidate could be trained in."""
-        if self.timed or job.rung.name.split("-")[0] != "start":
+        if self.timed or self.race.whose(job) != START:
             return
         self.timed = True
         every = self.race.levels(self.race.candidates[START])

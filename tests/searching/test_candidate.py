@@ -22,7 +22,8 @@ def test_the_levels_of_fifteen_epochs_go_from_three_to_all_then_to_more_seeds() 
 @given(st.integers(1, 200), st.integers(1, 20))
 def test_every_level_is_dearer_than_the_one_before_and_the_last_ones_are_whole(epochs: int, last: int) -> None:
     ladder = levels(epochs, min(last, epochs))
-    assert [level.number for level in ladder] == list(range(len(ladder)))
+    assert [level.number for level in ladder] == list(range(5 - len(ladder), 5))
+    assert [level.number for level in ladder if level.full] == [2, 3, 4]
     work = [level.epochs * level.seeds for level in ladder]
     assert work == sorted(set(work))
     assert [level.seeds for level in ladder if level.full] == [1, 3, 8]

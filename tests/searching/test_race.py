@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from smallprint.jobs.job import Job, RunEnded, RunLeft, RunStopped
+from smallprint.jobs.job import Backlog, Job, RunEnded, RunLeft, RunStopped
 from smallprint.results.runs import Environment, Epoch, Run
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.margin import Margin
@@ -121,7 +121,7 @@ def test_what_was_shown_before_is_not_shown_again() -> None:
     assert running.enter(replace(candidate(2, 1000, (0.2,)), fate="dropped")) == []
 
 
-def test_the_starting_rung_is_measured_whatever_it_shows_and_is_nobodys_rival() -> None:
+def test_the_starting_rung_is_measured_whatever_it_shows_and_is_never_found() -> None:
     running = race()
     judged = through(running, running.candidates[START], 500, 500, 950, 950)
     assert judged.level.seeds == 3
@@ -163,6 +163,49 @@ def test_the_same_network_and_recipe_is_known_again() -> None:
     other = parse_ladder(LADDER.replace("conv3-8 gap", "conv3-7 gap"), name="small").rungs[0]
     assert running.twin(candidate(1, 1000)) == running.candidates[START]
     assert running.twin(candidate(1, 1000, rung=other)) is None
+
+
+def test_a_twin_has_no_offspring_and_counts_once() -> None:
+    running = race()
+    for number, right in enumerate((930, 925, 920)):
+        through(running, candidate(number, 1000), 800, 900, right)
+    rank = running.outlook.rank(running.candidates[2], 2)
+    for number in range(3, 9):
+        shown = running.candidates[0].shown
+        running.candidates[number] = replace(candidate(number, 1000), shown=shown, fate="dropped", twin_of=0)
+    assert running.outlook.rank(running.candidates[2], 2) == rank
+    draw = Random(0)
+    assert {one.number for _ in range(100) if (one := running.parent(draw))} == {0, 1, 2}
+
+
+def test_a_teacher_that_is_called_like_the_starting_rung_trains_beside_it() -> None:
+    small = """
+[[rung]]
+name = "small"
+network = "after conv: batchnorm relu; conv3-4 gap conv1-10,bare"
+recipe.loss = "distilled start"
+"""
+    of = parse_ladder(LADDER + small, name="small")
+    running = Race(of, of.rung("small"), 300, IMAGES, MARGIN)
+    judged = through(running, running.candidates[START], 500, 500)
+    (job,) = running.go_on(judged.candidate)
+    assert (job.rung.name, job.rung.network) == ("start", of.rung("small").network)
+    assert job.teacher
+    assert job.teacher.rung.network == of.rung("start").network
+    assert len(Backlog([job])) == 2
+    assert Backlog([job]).take() == job.teacher
+    assert job.hash("") == Job(ladder=of, rung=of.rung("small"), seed=0).hash("")
+    assert running.hear(ended(job.teacher, 990)) is None
+    assert running.whose(job.teacher) is None
+    assert running.start_runs == {}
+
+
+def test_one_with_few_epochs_goes_from_its_only_short_training_to_its_full_length() -> None:
+    running = race()
+    rung = replace(ladder().rungs[0], recipe=replace(ladder().rungs[0].recipe, epochs=5))
+    judged = through(running, candidate(1, 1000, rung=rung), 800, 930, 930)
+    assert [(shown.level, len(shown.errors)) for shown in judged.candidate.shown] == [(1, 1), (2, 1), (3, 3)]
+    assert running.found().keeps
 
 
 def test_amounts_are_asked_for_around_where_the_best_would_just_keep_it() -> None:

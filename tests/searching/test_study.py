@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 
+from smallprint.results.runs import DiskError
 from smallprint.searching.candidate import Shown
 from smallprint.searching.goal import Goal
 from smallprint.searching.space import Space
@@ -131,6 +134,48 @@ def test_a_study_of_another_search_is_refused_and_left_as_it_is(
     with pytest.raises(SearchError, match=said):
         opened(tmp_path, space, {**IDENTITY, **identity})
     assert (tmp_path / "study.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_process_that_ends_while_it_begins_a_study_leaves_one_that_begins_again(
+    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    write, written = optuna.storages.RDBStorage.set_study_user_attr, []
+    queue = optuna.Study.enqueue_trial
+
+    def counted(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*said: object, **more: object) -> None:
+            if len(written) == done:
+                raise KeyboardInterrupt
+            written.append(said)
+            change(*said, **more)
+
+        return changed
+
+    with monkeypatch.context() as ending, suppress(KeyboardInterrupt):
+        ending.setattr(optuna.storages.RDBStorage, "set_study_user_attr", counted(write))
+        ending.setattr(optuna.Study, "enqueue_trial", counted(queue))
+        opened(tmp_path, space)
+    opened(tmp_path, space)
+    trials = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}").trials
+    assert [trial.system_attrs["fixed_params"] for trial in trials] == [dict(genes) for genes in space.starts()]
+
+
+def test_a_full_disk_is_no_reason_to_throw_a_study_away(tmp_path: Path, space: Space) -> None:
+    study = opened(tmp_path, space)
+
+    def full(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # the pages that are there stay
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", full)
+    try:
+        with pytest.raises(DiskError, match="cannot be written: database or disk is full"):
+            limited = opened(tmp_path, space)
+            for _ in range(200):
+                limited.ask()
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", full)
+    assert study.ask()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 40, b"SQLite format 3\0"])

@@ -25,7 +25,7 @@ Fate = Literal["racing", "dropped", "tested"]
 class Level:
     """How thoroughly a candidate is trained; the next level costs about three times as much."""
 
-    number: int  # counted from 0
+    number: int  # the same means the same for every recipe: of what is as thorough
     epochs: int  # of each training; the schedule is drawn together to fit
     of: int  # epochs at full length
     seeds: int  # 0 to so many - 1
@@ -39,7 +39,10 @@ class Level:
 
 
 def levels(epochs: int, last_epochs: int) -> tuple[Level, ...]:
-    """The levels of a candidate whose recipe has so many epochs, from cheap to thorough."""
+    """The levels of a candidate whose recipe has so many epochs, from cheap to thorough.
+
+    Few epochs leave no room for all of the short ones; then the first numbers are missing.
+    """
     short = sorted({max(_SHORTEST, round(epochs * share)) for share in _SHARES})
     lengths = [(length, 1, 0) for length in short if length < epochs]
     lengths += [(epochs, seeds, before) for before, seeds in pairwise((0, *_SEEDS))]
@@ -52,8 +55,13 @@ def levels(epochs: int, last_epochs: int) -> tuple[Level, ...]:
             seeds_before=before,
             last=max(1, round(last_epochs * length / epochs)),
         )
-        for number, (length, seeds, before) in enumerate(lengths)
+        for number, (length, seeds, before) in enumerate(lengths, start=len(_SHARES) + len(_SEEDS) - len(lengths))
     )
+
+
+def numbered(every: Sequence[Level], number: int) -> Level:
+    """The level of that number."""
+    return next(level for level in every if level.number == number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +86,10 @@ class Candidate:
     number: int  # its trial's number; START for the rung that the search starts from
     rung: Rung  # at full length
     amount: float  # of what the search makes small
-    shown: tuple[Shown, ...] = field(default=())  # from level 0 on
-    fate: Fate = field(default="racing")  # dropped: others were better; tested: it has been through every level
+    shown: tuple[Shown, ...] = field(default=())  # from the first level on
+    fate: Fate = field(default="racing")  # dropped: `why`; tested: it has been through every level
     why: str = field(default="")  # it was dropped
+    twin_of: int | None = field(default=None)  # number of an earlier one that is the same, trained for both
 
     @property
     def name(self) -> str:

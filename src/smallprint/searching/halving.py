@@ -31,9 +31,9 @@ class Outlook:
     def __init__(self, candidates: Sequence[Candidate], ladder: Sequence[Level], allowed: float) -> None:
         """`ladder` has the levels; `allowed` is the share of the held-out images that may be wrong."""
         self._allowed = max(allowed, _LEAST_ERROR)
+        self._candidates = [one for one in candidates if one.shown and one.twin_of is None]
         self._full = next(level.number for level in ladder if level.full)
-        self._left = {level.number: self._share_left(candidates, level) for level in ladder if not level.full}
-        self._candidates = [one for one in candidates if one.shown]
+        self._left = {level.number: self._share_left(level) for level in ladder if not level.full}
         self.slope = self._fitted_slope()
 
     def error(self, shown: Shown) -> float:
@@ -75,10 +75,10 @@ class Outlook:
             return False, f"{better} of {of} did better at this level"
         return True, ""
 
-    def _share_left(self, candidates: Sequence[Candidate], level: Level) -> float:
+    def _share_left(self, level: Level) -> float:
         prior = _LENGTH * log(level.epochs / level.of)
         seen = []
-        for one in candidates:
+        for one in self._candidates:
             early, late = one.at(level.number), one.at(self._full)
             if early and late and not (late.stopped or late.diverged or early.diverged):
                 seen.append(log(max(late.error, _LEAST_ERROR) / max(early.error, _LEAST_ERROR)))

@@ -9,10 +9,11 @@ from statistics import median
 
 from smallprint.jobs.job import Job, JobEvent, RunEnded, RunLeft, RunStopped, Threshold
 from smallprint.results.runs import Run
-from smallprint.searching.candidate import START, Candidate, Level, Shown, levels, shortened, worst_error
+from smallprint.searching.candidate import START, Candidate, Level, Shown, levels, numbered, shortened, worst_error
 from smallprint.searching.halving import Outlook
 from smallprint.searching.margin import Margin
 from smallprint.spec.ladder import Ladder, Rung
+from smallprint.spec.recipe import Distilled
 
 CANDIDATES = "candidates"  # name of the ladder that they are
 ENOUGH_SEEDS = 3  # fewer say too little about a network to call it found
@@ -65,7 +66,7 @@ class Race:
 
     def __init__(self, ladder: Ladder, start: Rung, amount: float, images: int, margin: Margin) -> None:
         """From a starting rung of such an amount; `images` is the number of held-out images."""
-        self._ladder = replace(ladder, name=CANDIDATES)
+        self._ladder = ladder
         self._images = images
         self.margin = margin  # as known so far
         self.candidates: dict[int, Candidate] = {}
@@ -76,7 +77,7 @@ class Race:
         self.candidates[START] = Candidate(number=START, rung=start, amount=amount)
 
     def levels(self, candidate: Candidate) -> tuple[Level, ...]:
-        """Those that a candidate goes through; the starting rung is no rival and needs no more than a few seeds."""
+        """Those that a candidate goes through; the starting rung, whatever the others do, all but the last."""
         every = levels(candidate.rung.recipe.epochs, self._ladder.contract.last_epochs)
         return every[:-1] if candidate.number == START else every
 
@@ -90,9 +91,13 @@ class Race:
         drawn = candidate.rung.network, candidate.rung.recipe
         return next((one for one in self.candidates.values() if (one.rung.network, one.rung.recipe) == drawn), None)
 
+    def whose(self, job: Job) -> int | None:
+        """The number of the candidate that a job trains; None where it trains a teacher, or is no job of this race."""
+        return self._whose.get(job.name)
+
     def hear(self, event: JobEvent) -> Judged | None:
         """Note what happened to a job; what it means for its candidate, if a level is through."""
-        number = self._whose.get(event.job.name)
+        number = self.whose(event.job)
         lap = self._laps.get(number) if number is not None else None
         if number is None or lap is None or not isinstance(event, RunEnded | RunStopped | RunLeft):
             return None
@@ -104,9 +109,9 @@ class Race:
 
     def go_on(self, candidate: Candidate) -> list[Job]:
         """The jobs of a candidate's next level."""
-        ladder = self.levels(candidate)
-        place = candidate.shown[-1].level + 1 if candidate.shown else 0
-        level, lap = ladder[place], _Lap(level=ladder[place], errors={})
+        through = candidate.shown[-1].level if candidate.shown else -1
+        level = next(level for level in self.levels(candidate) if level.number > through)
+        lap = _Lap(level=level, errors={})
         if level.seeds_before:
             lap.errors.update(enumerate(candidate.shown[-1].errors))
         self._laps[candidate.number] = lap
@@ -118,10 +123,9 @@ class Race:
         if level.full and level.seeds == 1 and candidate.number != START and not self.margin.guessed:
             correct = ceil(self.margin.line * self._images - 1e-9)
             threshold = Threshold(since=level.epochs - level.last + 1, correct=correct)
-        teacher = self._ladder.teacher(rung)
-        rungs = (teacher, rung) if teacher else (rung,)
+        ladder, rung = apart(self._ladder, rung)
         jobs = [
-            Job(ladder=replace(self._ladder, rungs=rungs), rung=rung, seed=seed, threshold=threshold)
+            Job(ladder=ladder, rung=rung, seed=seed, threshold=threshold)
             for seed in range(level.seeds)
             if seed not in lap.errors
         ]
@@ -157,7 +161,8 @@ class Race:
 
     def parent(self, draw: Random) -> Candidate | None:
         """A good one, for the next to be like it in most genes; None: the next is drawn as a whole."""
-        grown = [one for one in self.candidates.values() if one.number != START and len(one.shown) > 1]
+        grown = [one for one in self.candidates.values() if len(one.shown) > 1]
+        grown = [one for one in grown if one.number != START and one.twin_of is None]
         if len(grown) < _GUIDES or draw.random() < _ANEW:
             return None
         outlook = self.outlook
@@ -194,8 +199,9 @@ class Race:
         return [
             one
             for one in self.candidates.values()
-            if (shown := one.best_known)
-            and self.levels(one)[shown.level].full
+            if one.twin_of is None
+            and (shown := one.best_known)
+            and numbered(self.levels(one), shown.level).full
             and not (shown.stopped or shown.diverged)
         ]
 
@@ -223,7 +229,7 @@ class Race:
             )  # fmt: skip
             candidate = candidate.having(shown)
             self.candidates[candidate.number] = candidate
-            through = lap.level.number == len(self.levels(candidate)) - 1
+            through = lap.level == self.levels(candidate)[-1]
             goes_on, why = (not through, "") if candidate.number == START else self.outlook.goes_on(candidate)
             if lap.level.seeds >= ENOUGH_SEEDS and goes_on and not self.keeps(candidate):
                 goes_on, why = False, "its seeds do not show what they must"
@@ -233,6 +239,17 @@ class Race:
         self.candidates[candidate.number] = candidate
         left = tuple(job for job in lap.jobs if job.seed not in lap.errors)
         return Judged(candidate=candidate, level=lap.level, goes_on=goes_on, lost=lap.lost, left=left)
+
+
+def apart(ladder: Ladder, rung: Rung) -> tuple[Ladder, Rung]:
+    """A ladder of a rung alone, behind what teaches it, which has a name there that no candidate has; and the rung."""
+    teacher = ladder.teacher(rung)
+    if teacher is None:
+        return replace(ladder, name=CANDIDATES, rungs=(rung,)), rung
+    assert isinstance(rung.recipe.loss, Distilled)
+    teacher = replace(teacher, name=f"teacher-{teacher.name}")
+    rung = replace(rung, recipe=replace(rung.recipe, loss=replace(rung.recipe.loss, teacher=teacher.name)))
+    return replace(ladder, name=CANDIDATES, rungs=(teacher, rung)), rung
 
 
 def _seasoned(candidate: Candidate) -> bool:

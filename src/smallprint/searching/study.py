@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from smallprint.results.runs import DiskError
 from smallprint.searching.candidate import Candidate, Shown
 from smallprint.searching.space import Space
 from smallprint.spec.errors import SearchError
@@ -21,11 +23,15 @@ from smallprint.spec.recipe import Recipe
 if TYPE_CHECKING:
     import optuna
 
-FORMAT = "2"  # of what stands in the file; changes when an older file cannot be gone on with
+FORMAT = "3"  # of what stands in the file; changes when an older file cannot be gone on with
 _NAME, _CANDIDATE = "search", "candidate"  # of the study, and of what it keeps of each trial
+_IDENTITY, _BEGUN = "identity", "begun"  # what the study keeps of itself: which search it is; all its starts are queued
 _PATIENCE = 20.0  # seconds that another program may hold the file
 _MUTATION = 0.15  # share of its parent's genes that a candidate loses
 _FAR = 1e6  # in place of infinity
+_REFUSED = (
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+)  # fmt: skip
 _HOPELESS = 1.5  # whose error is so many times what is allowed tells the sampler only where not to look
 
 
@@ -42,6 +48,7 @@ class Study:
     Raises:
         SearchError: the file is damaged, of another version, held by another program, or of another search; from
             every method.
+        DiskError: nothing can be written there.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
@@ -58,15 +65,14 @@ class Study:
             storage = optuna.storages.RDBStorage(
                 f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
             )
-            known = len(optuna.study.get_all_study_names(storage)) > 0
             self._study = optuna.create_study(
                 storage=storage, study_name=_NAME, load_if_exists=True, direction="minimize"
             )
-            if known:
-                self._check({"format": FORMAT, **identity})
+            said = {"format": FORMAT, **identity}
+            if self._study.user_attrs or self._study.get_trials(deepcopy=False):
+                self._check(said)
             else:
-                for key, value in {"format": FORMAT, **identity}.items():
-                    self._study.set_user_attr(key, value)
+                self._study.set_user_attr(_IDENTITY, said)  # as one: a process may end between two
 
     def fact(self, name: str, find: Callable[[], float]) -> float:
         """A number that is found once, at the search's beginning, and holds for all of it."""
@@ -88,9 +94,10 @@ class Study:
             drawn = len(self._study.get_trials(deepcopy=False))
             self._study.sampler = optuna.samplers.TPESampler(seed=seed + drawn, n_startup_trials=len(space.starts()))
             self._draw = Random(seed + drawn)
-            if not drawn:
+            if not self._study.user_attrs.get(_BEGUN):
                 for genes in space.starts():
-                    self._study.enqueue_trial(dict(genes))
+                    self._study.enqueue_trial(dict(genes), skip_if_exists=True)
+                self._study.set_user_attr(_BEGUN, True)
 
     def candidates(self) -> list[Candidate]:
         """All that were drawn before, as they stood; those in the race are taken up again."""
@@ -173,7 +180,7 @@ class Study:
         return genes
 
     def _check(self, identity: Mapping[str, str]) -> None:
-        stored = self._study.user_attrs
+        stored = self._study.user_attrs.get(_IDENTITY, {})
         for key, value in identity.items():
             if stored.get(key) != value:
                 what = {"format": "written by another version", "space": "written by another version"}.get(
@@ -210,13 +217,23 @@ class Study:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as fault:
-            locked = "locked" in f"{fault} {fault.__cause__}"
-            why = "another program holds it; close that first" if locked else "damaged, or no study; move it away"
-            raise SearchError(f"{self._path}: {why}") from None
+            raise self._fault(fault) from None
         except RuntimeError as fault:
             if "version" not in str(fault):
                 raise
             raise SearchError(f"{self._path}: of another version of Optuna: {fault}") from None
+
+    def _fault(self, fault: BaseException) -> SearchError | DiskError:
+        """What SQLite had against it, as an error that teaches."""
+        cause: BaseException | None = fault
+        while cause and not isinstance(cause, sqlite3.Error):
+            cause = cause.__cause__
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest says more of the same
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return SearchError(f"{self._path}: another program holds it; close that first")
+        if code in _REFUSED:
+            return DiskError(f"{self._path}: cannot be written: {cause}; put that right and start again")
+        return SearchError(f"{self._path}: damaged, or no study; move it away")
 
 
 def _written(candidate: Candidate) -> dict[str, Any]:
@@ -228,6 +245,7 @@ def _written(candidate: Candidate) -> dict[str, Any]:
         "shown": [asdict(shown) for shown in candidate.shown],
         "fate": candidate.fate,
         "why": candidate.why,
+        "twin_of": candidate.twin_of,
     }
 
 
@@ -235,8 +253,9 @@ def _read(said: Mapping[str, Any]) -> Candidate:
     rung = _rung(said["number"], Network.parse(said["network"]), Recipe.parse(said["recipe"]))
     shown = tuple(Shown(**{**one, "errors": tuple(one["errors"])}) for one in said["shown"])
     return Candidate(
-        number=said["number"], rung=rung, amount=said["amount"], shown=shown, fate=said["fate"], why=said["why"]
-    )
+        number=said["number"], rung=rung, amount=said["amount"], shown=shown, fate=said["fate"], why=said["why"],
+        twin_of=said["twin_of"],
+    )  # fmt: skip
 
 
 def _rung(number: int, network: Network, recipe: Recipe) -> Rung:

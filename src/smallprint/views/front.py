@@ -9,7 +9,7 @@ from math import inf, log10
 
 from matplotlib.axes import Axes
 
-from smallprint.searching.candidate import START, Candidate, Level, Shown, levels
+from smallprint.searching.candidate import START, Candidate, Level, Shown, levels, numbered
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin
 from smallprint.spec.contract import Contract
@@ -112,7 +112,7 @@ def front_picture(
 
 def level_of(candidate: Candidate, shown: Shown, contract: Contract) -> Level:
     """How thoroughly a candidate was trained for what it has shown."""
-    return levels(candidate.rung.recipe.epochs, contract.last_epochs)[shown.level]
+    return numbered(levels(candidate.rung.recipe.epochs, contract.last_epochs), shown.level)
 
 
 def at_full_length(candidate: Candidate, contract: Contract) -> Shown | None:

@@ -156,7 +156,7 @@ class SearchResult:
     @property
     def reached(self) -> tuple[Reached, ...]:
         """Level by level, how many candidates were trained and what became of them."""
-        rows, trained = [], [one for one in self.drawn if not _is_twin(one)]
+        rows, trained = [], [one for one in self.drawn if one.twin_of is None]
         for number in sorted({shown.level for one in trained for shown in one.shown}):
             there = [one for one in trained if one.at(number)]
             levels = [level_of(one, shown, self.ladder.contract) for one in there if (shown := one.at(number))]
@@ -175,7 +175,7 @@ class SearchResult:
     @property
     def twins(self) -> int:
         """How many were drawn that had been drawn before; they are not trained again."""
-        return sum(_is_twin(one) for one in self.drawn)
+        return sum(one.twin_of is not None for one in self.drawn)
 
     def _name(self, best: Candidate) -> str:
         """The starting rung's name and the amount, and a number behind it where the ladder has that name."""
@@ -229,10 +229,6 @@ def _levels_said(levels: list[Level]) -> str:
         return level_said(levels[0])
     spans = [(min(numbers), max(numbers)) for numbers in ([one.epochs for one in levels], [one.of for one in levels])]
     return " of ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in spans) + " epochs"
-
-
-def _is_twin(candidate: Candidate) -> bool:
-    return candidate.why.startswith("the same as")
 
 
 def _reason(why: str) -> str:
