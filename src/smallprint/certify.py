@@ -103,7 +103,7 @@ def certify(
         return
     dataset = dataset or load_dataset(ladder.data)
     ladder.check(dataset.facts)
-    told = counted(Path(record), ladder, chosen) if record and ladder.data.known else ()
+    told = counted(Path(record), ladder, chosen) if record else ()
     with Hold(plan_path(root, ladder.name, chosen.name)):
         plan = make_plan(root, ladder, chosen, dataset.fingerprint, told[0].seed if told else None)
         earlier = [replace(run, identity=plan.identity, data=plan.data) for run in told]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smallprint.results.assessment import assess
-from smallprint.results.record import joined, read_record, recorded
+from smallprint.results.record import counted, joined, read_record, recorded
 from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import judge
 from smallprint.spec.contract import Certainty
@@ -173,7 +173,56 @@ def test_a_certificate_stays_when_what_it_rests_on_is_stored_no_more(tmp_path: P
     assert again["rungs"] == document["rungs"]
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"made_with": {}, "rungs": [], "ladder": "x", "contract": {}}'])
+def test_a_certification_does_not_go_on_from_a_record_of_more_than_its_own_certificate(  # type: ignore[no-untyped-def]
+    tmp_path: Path, make_run
+) -> None:
+    ladder, path = read_ladder("progressive"), tmp_path / "record.json"
+    results = [assess(ladder, rung, [make_run([99.0] * 15, rung=rung.name)]) for rung in ladder.rungs[-2:]]
+    for some in (results, results[1:]):
+        path.write_text(json.dumps(record_document(ladder, some, "smallprint climb progressive")))
+        with pytest.raises(RunError, match="a record of more than the certificate of steplr-adam-light-dropout"):
+            counted(path, ladder, ladder.rungs[-1])
+
+
+def test_a_record_of_own_data_tells_nothing_of_the_images_that_are_there_now(  # type: ignore[no-untyped-def]
+    tiny_text: str, tmp_path: Path, make_run
+) -> None:
+    ladder, path = parse_ladder(tiny_text, name="tiny"), tmp_path / "record.json"
+    result = assess(ladder, ladder.rung("base"), [make_run([99.0] * 2, rung="base")])
+    path.write_text(json.dumps(record_document(ladder, [result], "smallprint climb")))
+    own = replace(ladder, data=replace(ladder.data, said="images"))
+    with pytest.raises(RunError, match="does not say which images of your own it is of"):
+        recorded(path, own)
+    assert joined(path, own, []) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("made_with",), "x"),
+        (("rungs", 0, "runs", 0, "epochs", 0), [1, 2]),
+        (("rungs", 0, "runs", 0, "epochs", 0, "test_total"), 0),
+        (("rungs", 0, "runs", 0, "epochs", 0, "test_correct"), 20_000),
+    ],
+)
+def test_a_damaged_record_is_said_to_be_none(  # type: ignore[no-untyped-def]
+    tmp_path: Path, make_run, place: tuple[str | int, ...], value: object
+) -> None:
+    ladder, path = read_ladder("progressive"), tmp_path / "record.json"
+    result = assess(ladder, ladder.rungs[0], [make_run([99.0] * 15, rung=ladder.rungs[0].name)])
+    document = json.loads(json.dumps(record_document(ladder, [result], "smallprint climb progressive")))
+    inside = document
+    for step in place[:-1]:
+        inside = inside[step]
+    inside[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(RunError, match=r"record\.json: not a record"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[" * 100_000, "[]", '{"made_with": {}, "rungs": [], "ladder": "x", "contract": {}}']
+)
 def test_what_is_no_record_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(content)

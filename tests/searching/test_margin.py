@@ -63,7 +63,20 @@ def test_three_rungs_say_how_much_the_offset_varies() -> None:
     held = {"a": runs(9910), "b": runs(9910), "c": runs(9910)}
     found = margin(CONTRACT, tested, held, IMAGES)
     assert found.offset == pytest.approx(0.002)
-    assert found.offset_noise == pytest.approx(0.001 * sqrt(4 / 3))
+    assumed = 0.36 * 0.99 * 0.01 / IMAGES
+    assert found.offset_noise == pytest.approx(sqrt((2 * assumed + 2 * 0.001**2) / 4) * sqrt(4 / 3))
+
+
+def test_what_is_known_of_more_rungs_never_asks_for_more_while_they_agree() -> None:
+    asked = []
+    for rungs in range(6):
+        tested = {str(rung): runs(9920) for rung in range(rungs)}
+        held = {str(rung): runs(9900) for rung in range(rungs)}
+        found = margin(CONTRACT, tested, held, IMAGES)
+        asked.append(found.needed - found.line)
+    assert asked[0] == asked[1]
+    assert asked[1:] == sorted(asked[1:], reverse=True)
+    assert asked[5] > NormalDist().inv_cdf(0.95) * found.noise
 
 
 def test_the_noise_of_seeds_is_pooled_with_a_prior_and_only_near_the_promise() -> None:

@@ -140,7 +140,8 @@ def test_a_study_of_another_search_is_refused_and_left_as_it_is(
 def test_a_process_that_ends_while_it_begins_a_study_leaves_one_that_begins_again(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
-    write, written = optuna.storages.RDBStorage.set_study_user_attr, []
+    write = optuna.storages.RDBStorage.set_study_user_attr
+    written: list[object] = []
     queue = optuna.Study.enqueue_trial
 
     def counted(change: Callable[..., None]) -> Callable[..., None]:

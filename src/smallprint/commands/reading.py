@@ -176,7 +176,7 @@ def report(
     html, markdown = report_here(read, results, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
     if record:
-        recorded, left_out = joined(record, read, results) if read.data.known else (results, ())
+        recorded, left_out = joined(record, read, results)
         document = record_document(read, recorded, training_commands(ladder, read, recorded))
         write_whole(record, record_text(document).encode())
         if left_out:

@@ -64,19 +64,20 @@ def read_record(path: Path) -> Record:
         return Record(ladder=said["ladder"], contract=contract, command=made_with["command"], rungs=rungs)
     except OSError as fault:
         raise RunError(f"{path}: cannot be read: {fault.strerror}") from None
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
         raise RunError(f"{path}: not a record: {fault}") from None
 
 
 def joined(path: Path, ladder: Ladder, results: Sequence[RungResult]) -> tuple[tuple[RungResult, ...], tuple[str, ...]]:
     """Results together with what the record at `path` knows of further seeds; and the rungs whose seeds are left out.
 
-    Those are of another network or recipe than the ladder's rung of that name, or of a rung that it no longer has.
+    Those are of another network or recipe than the ladder's rung of that name, or of a rung that it no longer has. A
+    record of own data does not say which images those were, so that nothing of it is taken.
 
     Raises:
         RunError: the file cannot be read, is no record, or is one of another ladder.
     """
-    if not path.exists():
+    if not path.exists() or not ladder.data.known:
         return tuple(results), ()
     record = read_record(path)
     if record.ladder != ladder.name:
@@ -91,9 +92,12 @@ def recorded(path: Path, ladder: Ladder) -> dict[str, tuple[Run, ...]]:
     """The runs that the record at `path` has of a ladder's rungs, by rung.
 
     Raises:
-        RunError: the file cannot be read, is no record, or has none of a rung as the ladder has it now.
+        RunError: the file cannot be read, is no record, has none of a rung as the ladder has it now, or is of own data:
+            then it does not say which images those were.
     """
     record = read_record(path)
+    if not ladder.data.known:
+        raise RunError(f"{path}: a record does not say which images of your own it is of; climb the rungs here instead")
     known = {rung.name: rung.runs for rung in record.rungs if record.ladder == ladder.name}
     found = {rung.name: known[rung.name] for rung in ladder.rungs if rung.name in known and _has(record, ladder, rung)}
     if not found:
@@ -104,8 +108,11 @@ def recorded(path: Path, ladder: Ladder) -> dict[str, tuple[Run, ...]]:
 def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
     """The runs of a rung that the record at `path` has counted, in their order; none where there is no such file.
 
+    A record of own data does not say which images those were, so that its seeds are not counted.
+
     Raises:
-        RunError: the file cannot be read, is no record, or has counted for another rung, recipe, teacher or contract.
+        RunError: the file cannot be read, is no record or more than that of one certificate, or has counted for another
+            rung, recipe, teacher or contract.
     """
     if not path.exists():
         return ()
@@ -114,9 +121,10 @@ def counted(path: Path, ladder: Ladder, rung: Rung) -> tuple[Run, ...]:
         raise RunError(
             f"{path}: a record of another rung, recipe, teacher or contract; name another file, or move it away"
         )
-    (found,) = (one for one in record.rungs if one.name == rung.name)
-    certificate = found.certificate
-    if certificate is None:
+    (found, *others), certificate = record.rungs, record.rungs[0].certificate
+    if others or certificate is None:
+        raise RunError(f"{path}: a record of more than the certificate of {rung.name}; name another file")
+    if not ladder.data.known:
         return ()
     return tuple(sorted((run for run in found.runs if certificate.counts(run.seed)), key=lambda run: run.seed))
 
@@ -145,7 +153,10 @@ def _with(result: RungResult, recorded: RecordedRung) -> RungResult:
 
 def _epoch(said: dict[str, Any]) -> Epoch:
     values: dict[str, Any] = {name: math.nan if value is None else value for name, value in said.items()}
-    return Epoch(**values)
+    epoch = Epoch(**values)
+    if not epoch.sound:
+        raise ValueError(f"epoch {epoch.epoch} has more right images than there are")
+    return epoch
 
 
 def _certificate(contract: Contract, said: dict[str, Any], runs: Sequence[Run]) -> Certificate:

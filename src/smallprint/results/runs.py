@@ -61,6 +61,12 @@ class Epoch:
         """Whether the loss was no longer a number."""
         return not math.isfinite(self.train_loss)
 
+    @property
+    def sound(self) -> bool:
+        """Whether no more images are right than there are, and there are some."""
+        train, test = (self.train_correct, self.train_total), (self.test_correct, self.test_total)
+        return all(0 <= correct <= total > 0 for correct, total in (train, test))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -333,8 +339,7 @@ def _read_epochs(path: Path) -> tuple[Epoch, ...]:
             if len(row) != len(_COLUMNS) or not whole:
                 raise ValueError
             epoch = Epoch(**{name: read(cell) for name, read, cell in zip(_COLUMNS, _READERS, row, strict=True)})
-            train, test = (epoch.train_correct, epoch.train_total), (epoch.test_correct, epoch.test_total)
-            if epoch.epoch != number or not all(0 <= correct <= total > 0 for correct, total in (train, test)):
+            if epoch.epoch != number or not epoch.sound:
                 raise ValueError
         except ValueError:
             found = shown(",".join(row))
