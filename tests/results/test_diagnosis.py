@@ -7,7 +7,9 @@ import pytest
 
 from smallprint.results.diagnosis import Finding, diagnose
 from smallprint.results.runs import Run
+from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import judge
+from smallprint.spec.contract import Certainty
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
 
@@ -51,7 +53,8 @@ STEPS = ([99.34, 99.36, 99.37, 99.40, 99.40], [99.20, 99.23, 99.24, 99.25, 99.30
 ADAM = ([99.46, 99.43, 99.43, 99.44, 99.45], [99.40, 99.46, 99.48, 99.51, 99.55])
 LOW_END = [0.01, 0.01, 0.001, 0.001, 0.0001]
 FIT = (
-    "over-fits", "dropout or augmentation too strong for the size", "capacity reached", "under-fits",
+    "has hardly begun to learn", "over-fits",
+    "dropout or augmentation too strong for the size", "capacity reached", "under-fits",
 )  # fmt: skip
 
 
@@ -163,7 +166,35 @@ def test_one_image_and_one_epoch_are_counted_as_one(make_run: MakeRun) -> None:
 
 def test_a_network_that_is_only_too_large_is_not_told_to_learn_better(make_run: MakeRun) -> None:
     large = make_run(ADAM[0], [98.8, 98.9, 98.9, 99.0, 99.0], parameters=8_172)
-    assert findings(ladder_of(after="relu batchnorm dropout=5%"), large) == {}
+    found = findings(ladder_of(after="relu batchnorm dropout=5%"), large)
+    assert list(found) == ["more than the contract allows"]
+    assert found["more than the contract allows"].evidence == "parameters: 8,172 (< 8000), 173 too many"
+
+
+def test_a_network_that_is_too_large_already_is_not_told_to_grow(make_run: MakeRun) -> None:
+    flat = [98.50, 98.44, 98.52, 98.46, 98.50], [98.60, 98.61, 98.60, 98.62, 98.61]
+    fits, large = (findings(ladder_of(), make_run(*flat, parameters=count)) for count in (7_999, 8_172))
+    assert fits["capacity reached"].advice.startswith("widen the layers after the first pooling")
+    assert large["capacity reached"].advice.startswith("narrow the largest layer")
+
+
+def test_a_network_near_chance_is_told_to_begin_not_to_grow_or_to_drop(make_run: MakeRun) -> None:
+    chance, little = make_run([8.8] * 5, [8.8] * 5), make_run([14.0] * 5, [20.0, 20.5, 21.0, 21.5, 22.0])
+    assert fit(findings(ladder_of(), chance)) == ["has hardly begun to learn"]
+    assert fit(findings(ladder_of(), little)) == ["has hardly begun to learn"]
+    half = make_run([48.0] * 5, [55.0, 56.0, 57.0, 58.0, 60.0])
+    assert fit(findings(ladder_of(), half)) == ["under-fits"]  # 9 points of gap, 42 points short of the promise
+
+
+def test_old_seeds_do_not_say_how_much_room_there_is_where_fresh_ones_are_asked_for(make_run: MakeRun) -> None:
+    ladder = ladder_of()
+    ladder = replace(ladder, contract=ladder.contract.amend("certainty = 95% of seeds, 95% confidence"))
+    old, good = make_run([99.3] * 5), [make_run([99.5] * 5, seed=1000 + seed) for seed in range(3)]
+    for of in (0, 3):
+        fresh = Certificate(certainty=Certainty(), first_seed=1000, passed=of, of=of)
+        runs = [old, *good[:of]]
+        found = {one.name for one in diagnose(ladder, ladder.rungs[0], judge(ladder.contract, runs, fresh), runs)}
+        assert found & {"room to shrink", "kept by a hair"} == ({"room to shrink"} if of else set())
 
 
 def test_a_loss_that_is_no_number_is_told_first_with_its_learning_rate(make_run: MakeRun) -> None:

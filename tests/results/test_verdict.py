@@ -153,11 +153,11 @@ def test_fifty_nine_clean_seeds_certify_and_fifty_eight_do_not(make_run: MakeRun
     assert (short.certificate, short.outcome, short.more_clean_seeds) == ("undecided", "undecided", 1)
     assert enough.text == (
         "kept: 59 of 59 seeds kept the contract (pass rate 93.9% to 100.0% at 95%); "
-        "certified for 95% of seeds, 95% confidence"
+        "certified for 95% of seeds, 95% confidence, with the number of seeds fixed beforehand"
     )
     assert short.text == (
         "undecided: 58 of 58 seeds kept the contract (pass rate 93.8% to 100.0% at 95%); "
-        "1 more clean seed would certify 95% of seeds, 95% confidence"
+        "with the number of seeds fixed beforehand, 1 more clean seed would certify 95% of seeds, 95% confidence"
     )
 
 
@@ -216,6 +216,18 @@ def test_without_a_certainty_fresh_seeds_are_seeds_like_others_and_what_they_cer
     assert all(verdict.counts(seed) for seed in verdict.seeds)
     assert verdict.text.endswith(f"; {fresh(66, 66).text}")
     assert "would certify" not in verdict.text
+    assert verdict.interval == judge(PLAIN, runs_of(make_run, 3, 66, 67)).interval
+    begun = judge(PLAIN, runs_of(make_run, 3, 0, 0), fresh(0, 0))
+    assert begun.interval[0] > 0.2
+    assert begun.text.startswith("kept: 3 of 3 seeds kept the contract (pass rate 29.2% to 100.0% at 95%)")
+
+
+def test_where_what_is_counted_breaks_the_contract_no_number_of_seeds_is_promised(make_run: MakeRun) -> None:
+    verdict = verdict_of(make_run, 1, 1, PLAIN.amend("parameters < 7864"))
+    assert verdict.never
+    assert verdict.text == (
+        "broken: 0 of 1 seed kept the contract (pass rate 0.0% to 97.5% at 95%); broken whatever a seed does"
+    )
 
 
 def test_what_is_counted_is_judged_before_anything_is_trained(make_run: MakeRun) -> None:
@@ -233,7 +245,7 @@ def test_without_a_certainty_every_seed_decides(make_run: MakeRun) -> None:
     assert (kept.outcome, kept.certificate) == ("kept", "undecided")
     assert kept.text == (
         "kept: 2 of 2 seeds kept the contract (pass rate 15.8% to 100.0% at 95%); "
-        "57 more clean seeds would certify 95% of seeds, 95% confidence"
+        "with the number of seeds fixed beforehand, 57 more clean seeds would certify 95% of seeds, 95% confidence"
     )
     assert (broken.outcome, broken.certificate) == ("broken", "undecided")
     one = verdict_of(make_run, 1, 1)

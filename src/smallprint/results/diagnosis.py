@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, linear_regression, stdev
 
 from smallprint.results.runs import Epoch, Run
-from smallprint.results.verdict import Verdict
+from smallprint.results.verdict import Clause, Verdict
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.trace import Trace
 
@@ -19,6 +19,7 @@ _NOISE = 0.06  # standard deviation of the last epochs that costs margin
 _FLAT = 0.02  # rise of the train accuracy per epoch that is no rise
 _RISE = 0.10  # rise of the test accuracy over the last epochs that would have gone on
 _LARGE_RATE = 0.2  # share of the highest learning rate that is still large at the end
+_BEGUN = 0.25  # of the way from chance to the promise: below it hardly anything is learnt
 _MOST = 0.5  # share of all parameters that is too much for one layer
 
 
@@ -41,6 +42,7 @@ class _Case:
     runs: tuple[Run, ...]  # finished, never empty
     promise: float  # percent
     last: int  # epochs that the promise covers
+    chance: float  # percent that guessing gets right, were all classes as frequent
 
     @property
     def allowed(self) -> float:
@@ -76,6 +78,19 @@ class _Case:
         """Whether every seed reached the accuracy and the gap that are promised, whatever the size."""
         clauses = [clause for seed in self.verdict.seeds for clause in seed.clauses]
         return all(clause.kept for clause in clauses if clause.name in ("accuracy", "gap"))
+
+    @property
+    def too_much(self) -> list[Clause]:
+        """What breaks the contract before anything is trained."""
+        counted = {clause.name: clause for seed in self.verdict.seeds for clause in seed.clauses if clause.counted}
+        return [clause for clause in counted.values() if not clause.kept]
+
+    @property
+    def wider(self) -> str:
+        """How the network can have more to learn with."""
+        if any(clause.name != "epochs" for clause in self.too_much):
+            return "narrow the largest layer and widen those on small maps"
+        return "widen the layers after the first pooling"
 
     def slope(self, value: Callable[[Epoch], float]) -> float:
         """Points per epoch over the last epochs, mean over runs."""
@@ -113,6 +128,7 @@ def diagnose(ladder: Ladder, rung: Rung, verdict: Verdict, runs: Sequence[Run]) 
         case = _Case(
             rung=rung, trace=ladder.trace(rung), verdict=verdict, runs=finished,
             promise=float(verdict.contract.accuracy.value), last=verdict.contract.last_epochs,
+            chance=100 / len(ladder.facts.classes),
         )  # fmt: skip
         findings += [finding for look in _LOOKS for finding in look(case)]
     return tuple(findings)
@@ -130,6 +146,20 @@ def _diverged(runs: Sequence[Run]) -> Iterator[Finding]:
                 ),
                 advice=f"lower the learning rate to {rate / 5:g}, warm it up, or put batchnorm after the convolutions",
             )
+
+
+def _too_large(case: _Case) -> Iterator[Finding]:
+    advice = {
+        "parameters": "narrow the layers that hold most of them",
+        "macs": "pool earlier, or narrow what works on the large maps",
+        "epochs": "train for fewer, with a schedule that ends with them",
+    }
+    if broken := case.too_much:
+        yield Finding(
+            name="more than the contract allows",
+            evidence="; ".join(f"{clause.name}: {clause.text}" for clause in broken),
+            advice="; ".join(advice[clause.name] for clause in broken) + "; no seed can keep the contract before",
+        )
 
 
 def _receptive_field(case: _Case) -> Iterator[Finding]:
@@ -157,16 +187,23 @@ def _top_heavy(case: _Case) -> Iterator[Finding]:
 
 
 def _fit(case: _Case) -> Iterator[Finding]:
-    """Too small, too strongly regularised, or learned by heart: at most one of them."""
+    """Too small, too strongly regularised, learned by heart, or not learned at all: at most one of them."""
     if case.learned:
         return
     gap = case.train - case.test
+    missing = case.promise - case.train
     numbers = f"train {case.train:.2f}%, test {case.test:.2f}% over {case.last_epochs}; promised {case.promise:g}%"
     rise = case.slope(lambda epoch: epoch.train_accuracy)
     held_back = bool(case.rung.recipe.augment) or any(
         operation.kind.startswith("dropout") for step in case.trace.steps for operation in step.operations
     )
-    if gap > _GAP * case.allowed:
+    if case.train < case.chance + _BEGUN * (case.promise - case.chance):
+        yield Finding(
+            name="has hardly begun to learn",
+            evidence=f"{numbers}; guessing gets {case.chance:.3g}% right",
+            advice="raise the learning rate tenfold, put batchnorm after the convolutions, then train longer",
+        )
+    elif gap > max(_GAP * case.allowed, missing):
         yield Finding(
             name="over-fits",
             evidence=f"{numbers}; gap {gap:+.2f} points",
@@ -176,23 +213,23 @@ def _fit(case: _Case) -> Iterator[Finding]:
                 else "turn and shift the training images a little, or add a little dropout"
             ),
         )
-    elif -gap > _BELOW * case.allowed and held_back and case.train < case.promise:
+    elif -gap > _BELOW * case.allowed and held_back and missing > 0:
         yield Finding(
             name="dropout or augmentation too strong for the size",
             evidence=f"{numbers}; train is {-gap:.2f} points below test",
             advice="halve the dropout first, then the augmentation; a small network needs little of either",
         )
-    elif case.train < case.promise and rise < _FLAT * case.allowed:
+    elif missing > 0 and rise < _FLAT * case.allowed:
         yield Finding(
             name="capacity reached",
             evidence=f"{numbers}; train rises by {rise:.3f} points per epoch",
-            advice="widen the layers after the first pooling, or add one; more epochs of this will not help",
+            advice=f"{case.wider}, or add one; more epochs of this will not help",
         )
-    elif case.train < case.promise:
+    elif missing > 0:
         yield Finding(
             name="under-fits",
             evidence=f"{numbers}; train still rises by {rise:.3f} points per epoch",
-            advice="raise the learning rate or use onecycle; normalise if it does not yet; then widen",
+            advice=f"raise the learning rate or use onecycle; normalise if it does not yet; then {case.wider}",
         )
 
 
@@ -260,9 +297,10 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
 
 
 def _room_to_shrink(case: _Case) -> Iterator[Finding]:
-    if not case.kept or not case.verdict.seeds:
+    if not case.kept or not case.verdict.of:
         return
-    spare = min(clause.margin for seed in case.verdict.seeds for clause in seed.clauses if clause.name == "accuracy")
+    counted = [seed for seed in case.verdict.seeds if case.verdict.counts(seed)]
+    spare = min(clause.margin for seed in counted for clause in seed.clauses if clause.name == "accuracy")
     yield Finding(
         name="room to shrink" if spare > 0 else "kept by a hair",
         evidence=(
@@ -273,4 +311,13 @@ def _room_to_shrink(case: _Case) -> Iterator[Finding]:
     )
 
 
-_LOOKS = (_fit, _still_improving, _noisy_end, _unlucky_window, _receptive_field, _top_heavy, _room_to_shrink)
+_LOOKS = (
+    _too_large,
+    _fit,
+    _still_improving,
+    _noisy_end,
+    _unlucky_window,
+    _receptive_field,
+    _top_heavy,
+    _room_to_shrink,
+)

@@ -10,6 +10,8 @@ from smallprint.results.runs import Epoch, Run
 from smallprint.results.sequential import Certificate, fewest
 from smallprint.spec.contract import Certainty, Contract
 
+_COUNTED = ("parameters", "epochs", "macs")  # clauses that no training changes
+_FIXED = "the number of seeds fixed beforehand"  # what makes the exact bounds a certificate
 _ROUNDING = 1e-12  # of a bound; one as near as this to the promised rate is at it
 
 
@@ -21,6 +23,11 @@ class Clause:
     kept: bool
     margin: float  # to spare (positive or zero) or short (negative), in the clause's own unit
     text: str  # "epoch 11 had 9,934 of 10,000, 6 short"
+
+    @property
+    def counted(self) -> bool:
+        """Whether it judges what is counted, and no training changes."""
+        return self.name in _COUNTED
 
     def __str__(self) -> str:
         return f"{self.name} {'kept' if self.kept else 'broken'}: {self.text}"
@@ -47,7 +54,7 @@ class Verdict:
     seeds: tuple[SeedVerdict, ...]
     passed: int  # seeds that count and kept every clause
     of: int  # seeds that count
-    interval: tuple[float, float]  # of the pass rate, 0 to 1, two-sided
+    interval: tuple[float, float]  # of the pass rate of those, 0 to 1, two-sided
     certificate: str  # certified | refuted | undecided, for the contract's certainty or 95% / 95%
     more_clean_seeds: int | None = field(default=None)  # that a certificate still needs; None: out of reach
     fresh: Certificate | None = field(default=None)  # what fresh seeds said, if the rung was to be certified
@@ -77,9 +84,19 @@ class Verdict:
         )
         if self.fresh:
             return f"{text}; {self.fresh.text}"
+        if self.never:
+            return f"{text}; broken whatever a seed does"
         if self.certificate == "undecided" and self.more_clean_seeds:
-            return f"{text}; {_counted(self.more_clean_seeds, 'more clean seed')} would certify {certainty}"
-        return f"{text}; {self.certificate} for {certainty}" if self.certificate != "undecided" else text
+            more = _counted(self.more_clean_seeds, "more clean seed")
+            return f"{text}; with {_FIXED}, {more} would certify {certainty}"
+        if self.certificate == "certified":
+            return f"{text}; certified for {certainty}, with {_FIXED}"
+        return f"{text}; refuted for {certainty}" if self.certificate == "refuted" else text
+
+    @property
+    def never(self) -> bool:
+        """Whether what is counted breaks the contract already, so that no seed can keep it."""
+        return any(clause.counted and not clause.kept for seed in self.seeds for clause in seed.clauses)
 
     def counts(self, seed: SeedVerdict) -> bool:
         """Whether a seed is one of `of`: it has ended, and is fresh where the contract asks for fresh ones."""
@@ -91,20 +108,21 @@ def judge(contract: Contract, runs: Sequence[Run], fresh: Certificate | None = N
 
     The interval is the exact one of C. Clopper and E. Pearson, "The use of confidence or fiducial limits
     illustrated in the case of the binomial", Biometrika 26 (1934), page 404. The certificate uses its one-sided
-    bounds and is valid for a number of seeds fixed beforehand. Where `fresh` seeds were counted one by one instead,
-    certificate and interval are theirs; and if the contract asks for a certainty, only they count.
+    bounds and is valid for a number of seeds fixed beforehand. Where `fresh` seeds were counted one by one instead, the
+    certificate is theirs; and if the contract asks for a certainty, only they count, and the interval is theirs too.
     """
     seeds = tuple(judge_seed(contract, run) for run in runs)
     counted = [seed for seed in seeds if seed.kept is not None and _counts(contract, fresh, seed.seed)]
     of, passed = len(counted), sum(seed.kept is True for seed in counted)
-    if fresh:
-        return Verdict(
-            contract=contract, seeds=seeds, passed=passed, of=of, interval=fresh.interval, certificate=fresh.outcome,
-            more_clean_seeds=fresh.more_clean_seeds, fresh=fresh,
-        )  # fmt: skip
     certainty = contract.certainty or Certainty()
     doubt = float(1 - certainty.confidence)
     interval = (_lower(passed, of, doubt / 2), _upper(passed, of, doubt / 2))
+    if fresh:
+        return Verdict(
+            contract=contract, seeds=seeds, passed=passed, of=of,
+            interval=fresh.interval if contract.certainty else interval, certificate=fresh.outcome,
+            more_clean_seeds=fresh.more_clean_seeds, fresh=fresh,
+        )  # fmt: skip
     certificate = "undecided"
     if of and _certifies(passed, of, certainty):
         certificate = "certified"
@@ -124,7 +142,7 @@ def judge_seed(contract: Contract, run: Run) -> SeedVerdict:
 def counted_clauses(contract: Contract, *, parameters: int, macs: int, epochs: int) -> tuple[Clause, ...]:
     """The clauses on what is counted and not measured: they are kept or broken before anything is trained."""
     clauses = []
-    for name, value in (("parameters", parameters), ("epochs", epochs), ("macs", macs)):
+    for name, value in zip(_COUNTED, (parameters, epochs, macs), strict=True):
         bound = getattr(contract, name)
         if bound is not None:
             spare = bound.nearest_whole() - value
