@@ -164,7 +164,8 @@ def _rate(ladder: Ladder, rung: Rung, dataset: Dataset) -> float:
     from smallprint.training.timing import step_alone
 
     trace, recipe = ladder.trace(rung), rung.recipe
-    step = Goal(name="seconds").amount(trace, replace(recipe, epochs=1), train=recipe.batch)
+    batch = min(recipe.batch, dataset.facts.train)
+    step = Goal(name="seconds").amount(trace, replace(recipe, epochs=1), train=batch)
     return step / step_alone(trace, recipe, dataset)
 
 

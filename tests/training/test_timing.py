@@ -6,12 +6,18 @@ from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import trace
 from smallprint.training.data import Dataset, load_dataset
-from smallprint.training.timing import step_alone, step_together
+from smallprint.training.timing import _few, step_alone, step_together
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load_dataset("digits")
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(64, 8), (179, 8), (512, 2), (1000, 1), (5000, 1)])
+def test_the_batches_that_are_timed_are_whole(digits: Dataset, batch: int, steps: int) -> None:
+    few, taken = _few(digits, Recipe.parse({"optimiser": "adam lr=0.01", "batch": batch}))
+    assert (len(few.train_labels_N), taken) == (min(batch, len(digits.train_labels_N)) * steps, steps)
 
 
 @pytest.mark.parametrize("said", [{"batch": 64}, {"batch": 5000}, {"loss": "distilled big"}, {"epochs": 1}])

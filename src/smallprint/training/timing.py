@@ -12,15 +12,16 @@ from smallprint.spec.trace import Trace
 from smallprint.training.data import Dataset
 from smallprint.training.trainer import Trainer
 
-_STEPS = 8  # of an epoch that is timed
+_STEPS = 8  # of an epoch that is timed, where there are images for so many
 _ROUNDS = 5  # epochs on the processor, of which the fastest counts: what else runs there only adds
 
 
 def step_alone(trace: Trace, recipe: Recipe, dataset: Dataset) -> float:
     """Seconds of a step on one core."""
     plain = _plain(recipe, epochs=1 + _ROUNDS)
-    _ready, *timed = Trainer(trace, plain, _few(dataset, recipe), seed=0, threads=1)
-    return min(epoch.seconds for epoch in timed) / _STEPS
+    few, steps = _few(dataset, recipe)
+    _ready, *timed = Trainer(trace, plain, few, seed=0, threads=1)
+    return min(epoch.seconds for epoch in timed) / steps
 
 
 def step_together(
@@ -29,26 +30,29 @@ def step_together(
     """Seconds of a step for as many seeds at once as there are recipes."""
     from smallprint.training.stack import Stack
 
-    few = _few(dataset, recipes[0])
+    few, steps = _few(dataset, recipes[0])
     plain = [_plain(recipe, epochs=2) for recipe in recipes]
     stack = Stack(trace, plain, few, range(len(recipes)), device=device, precision=precision)
     epochs = iter(stack)
     next(epochs)
     started = perf_counter()
     next(epochs)
-    return (perf_counter() - started) / _STEPS
+    return (perf_counter() - started) / steps
 
 
-def _few(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """Images of so many whole batches, and a single one to test."""
-    batch = min(recipe.batch, len(dataset.train_labels_N) // _STEPS or 1)
-    return replace(
+def _few(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, int]:
+    """Images of a few whole batches, and a single one to test; and how many batches."""
+    images = len(dataset.train_labels_N)
+    batch = min(recipe.batch, images)
+    steps = min(_STEPS, images // batch)
+    few = replace(
         dataset,
-        train_images_NCHW=dataset.train_images_NCHW[: batch * _STEPS],
-        train_labels_N=dataset.train_labels_N[: batch * _STEPS],
+        train_images_NCHW=dataset.train_images_NCHW[: batch * steps],
+        train_labels_N=dataset.train_labels_N[: batch * steps],
         test_images_NCHW=dataset.test_images_NCHW[:1],
         test_labels_N=dataset.test_labels_N[:1],
     )
+    return few, steps
 
 
 def _plain(recipe: Recipe, *, epochs: int) -> Recipe:

@@ -149,6 +149,8 @@ def test_a_maxpool_of_whole_windows_is_that_of_pytorch(network: str) -> None:
         "conv3-6 tanh depthwise3,pad=1 conv3-4,groups=2 gelu conv1-3 gap",
         "conv2-3 tanh conv3-4,stride=2 tanh conv1-3 gap",  # the last row is read by none
         "conv2-3 tanh conv2-4,stride=5 tanh conv1-3 gap",
+        "conv1-4 tanh conv1-4,stride=2,pad=6,skip tanh conv1-3 gap",  # a row's gradient comes from bands far apart
+        "conv1-4 batchnorm silu conv1-4,stride=2,pad=6,skip batchnorm gelu conv1-3,stride=2 gap",
     ],
 )
 def test_a_step_some_rows_at_a_time_is_that_of_pytorch(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,6 +368,19 @@ def test_without_a_number_of_threads_the_first_steps_find_the_faster(
             one.train(taken * 16, 16, Rates(0.1, 0.0), taken)
     assert seen == {1, 3}
     assert fixed.threads == 2
+    np.testing.assert_array_equal(step.state().parameters, fixed.state().parameters)
+
+
+def test_more_threads_than_can_be_had_leave_a_step_as_it_is(digits: Dataset) -> None:
+    recipe = Recipe.parse({"optimiser": "sgd lr=0.1", "batch": 16})
+    step, fixed = (_both(digits, recipe, threads=2)[0] for _ in range(2))
+    for one in (step, fixed):
+        one.begin(Draws.of(0, 0, 1438, recipe))
+    for taken in range(4):
+        step.try_threads(2**31 - 1)
+        assert step.threads == 2
+        for one in (step, fixed):
+            one.train(taken * 16, 16, Rates(0.1, 0.0), taken)
     np.testing.assert_array_equal(step.state().parameters, fixed.state().parameters)
 
 

@@ -121,10 +121,15 @@ class NativeStep:
             self._trial[1] = []
             self._use_threads(1)
             return
-        self._use_threads(min(self._trial, key=lambda threads: median(self._trial[threads])))
+        fastest = min(self._trial, key=lambda threads: median(self._trial[threads]))
         self._trial = {}
+        self._use_threads(fastest)
 
     def _use_threads(self, threads: int) -> None:
-        self._engine.use_threads(threads)
-        if self._teacher:
-            self._teacher[0].use_threads(threads)
+        """So many from now on; where they cannot be had, no others are tried."""
+        try:
+            self._engine.use_threads(threads)
+            if self._teacher:
+                self._teacher[0].use_threads(threads)
+        except NativeError:
+            self._trial = {}

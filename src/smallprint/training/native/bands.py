@@ -49,6 +49,8 @@ def behind(stage: Stage, reader: Stage | None) -> Band:
         window = pool.height
     if not parts or len(stage.passes) > 1 or not all(map(stage.plain, range(len(stage.passes)))):
         return whole
+    if conv.stride > 1 and reader and stage.source in reader.added:
+        return whole  # the skip's share of a row would come after what is added to it
     # What a tensor holds as it is needs no work and no room.
     staged_row = _row(stage.staged_shape) if stage.passes and not stage.kept else 0
     stored_row = _row(stage.output_shape) if reader and reader.passes else 0

@@ -86,15 +86,18 @@ class Engine:
         self._pointed: tuple[State | None, _State] = None, _State()
 
     def use_threads(self, threads: int) -> None:
-        """Train and predict on so many threads from now on; no result depends on it."""
-        if threads != self.threads:
-            self._close()
-            self._engine = self._library.engine_open(
-                self.batch, threads, self._mean.ctypes.data, self._deviation.ctypes.data
-            )
-            if self._engine is None:
-                raise NativeError("memory or threads for the compiled step cannot be had")
-            self.threads = threads
+        """Train and predict on so many threads from now on; no result depends on it.
+
+        Raises:
+            NativeError: they cannot be had; as many stay as there are.
+        """
+        if threads == self.threads:
+            return
+        opened = self._library.engine_open(self.batch, threads, self._mean.ctypes.data, self._deviation.ctypes.data)
+        if opened is None:
+            raise NativeError("memory or threads for the compiled step cannot be had")
+        self._close()
+        self._engine, self.threads = opened, threads
 
     def train(
         self,

@@ -114,8 +114,8 @@ class Convolution:
     first: bool  # whether no later stage has these weights: its gradient is written, not added to
 
     def reads_all(self, rows: int) -> bool:
-        """Whether it reads every one of so many rows; a stride may leave out the last of them."""
-        return (rows + 2 * self.pad - self.kernel) % self.stride <= self.pad
+        """Whether it reads every one of so many rows; a stride may leave out the last of them, or some between."""
+        return self.kernel >= self.stride and (rows + 2 * self.pad - self.kernel) % self.stride <= self.pad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,7 @@ static double values_of(const struct engine *e, int group, const struct norm *n)
   return (double)(left < LANES ? left : LANES) * n->pixels;
 }
 
-static void finish_norm_forward(struct engine *e, int thread, int index, int groups)
+static void finish_norm_forward(struct engine *e, int thread, int index)
 {
   const struct norm *n = network.norm + index;
   const double count = (double)e->images.count * n->pixels;
@@ -136,9 +136,9 @@ static void finish_norm_forward(struct engine *e, int thread, int index, int gro
   float *mean_kept = running_of(e, n), *variance_kept = mean_kept + n->channels;
   for (int c = 0; c < n->channels; c++) {
     double total = 0, squares = 0;
-    for (int g = 0; g < groups; g++) total += values_of(e, g, n) * sums_of(e, g, n, c)[MIDDLE];
+    for (int g = 0; g < e->groups; g++) total += values_of(e, g, n) * sums_of(e, g, n, c)[MIDDLE];
     double mean = total / count;
-    for (int g = 0; g < groups; g++) {
+    for (int g = 0; g < e->groups; g++) {
       const float *sums = sums_of(e, g, n, c);
       squares += sums[SQUARES] + values_of(e, g, n) * (sums[MIDDLE] - mean) * (sums[MIDDLE] - mean);
     }
@@ -160,7 +160,7 @@ static void finish_norm_forward(struct engine *e, int thread, int index, int gro
 }
 
 // dx = scale (dy - mean(dy) - normalised mean(dy normalised)), as scale dy + slope x + level.
-static void finish_norm_backward(struct engine *e, int thread, int index, int groups)
+static void finish_norm_backward(struct engine *e, int thread, int index)
 {
   const struct norm *n = network.norm + index;
   const int C = n->channels;
@@ -168,7 +168,7 @@ static void finish_norm_backward(struct engine *e, int thread, int index, int gr
   float *rows = rows_of(e, thread, n);
   for (int c = 0; c < C; c++) {
     double of_scale = 0, of_shift = 0;  // gradients
-    for (int g = 0; g < groups; g++) {
+    for (int g = 0; g < e->groups; g++) {
       const float *sums = sums_of(e, g, n, c);
       of_scale += sums[OF_SCALE];
       of_shift += sums[OF_SHIFT];
@@ -230,14 +230,14 @@ static void train(void *engine, int thread)
   for (int s = 0; s < network.stages; s++) {
     if (network.norm_before[s] >= 0) {
       barrier(&e->team);
-      finish_norm_forward(e, thread, network.norm_before[s], e->groups);
+      finish_norm_forward(e, thread, network.norm_before[s]);
     }
     for (int g = first; g < last; g++) network.forward[s](e->group + g);
   }
   for (int s = network.stages - 1; s >= 0; s--) {
     if (network.norm_on[s] >= 0) {
       barrier(&e->team);
-      finish_norm_backward(e, thread, network.norm_on[s], e->groups);
+      finish_norm_backward(e, thread, network.norm_on[s]);
     }
     for (int g = first; g < last; g++) network.backward[s](e->group + g);
   }

@@ -331,7 +331,8 @@ class StageWriter:
     ) -> tuple[Lines, Lines, Lines]:
         """C before, in and after the bands: the gradient of what the stage reads."""
         passed, plain = self.passed, all(map(self.stage.plain, range(len(self.passed))))
-        begin = [f"V *restrict to = g->gradients + {self.layout.gradients[self.stage.source]};"]
+        alone = "" if self.stage.source in self.wanted else "restrict "  # a skip's share comes there by another way
+        begin = [f"V *{alone}to = g->gradients + {self.layout.gradients[self.stage.source]};"]
         direct = plain and len(passed) <= 1
         if not direct:
             begin.append(self._room("s", prod(self.stage.staged_shape)))
@@ -339,9 +340,8 @@ class StageWriter:
         if conv:
             body = [f"return_{self.index}(d, g->packed + {self.packs[1]}, {target}, returned, ready);"]
         else:
-            sign = "+=" if direct and self.stage.source in self.wanted else "="
-            every = Rows.all(self.stage.staged_shape)
-            body = passes.each(self.stage.staged_shape, every, [], [f"{target}[at] {sign} d[{self._place()}];"])
+            every = Rows.all(self.stage.staged_shape)  # what a skip adds is read by a convolution, never copied
+            body = passes.each(self.stage.staged_shape, every, [], [f"{target}[at] = d[{self._place()}];"])
         body += self._later_passes_back(reads)
         if not passed:
             return begin, body, []

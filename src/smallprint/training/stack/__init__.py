@@ -75,8 +75,10 @@ class Stack:
             ahead: dict[tuple[int, int], Future[Draws]] = {}
 
             def draw(member: int, epoch: int) -> Future[Draws]:
-                drawn = pool.submit(Draws.of, self.seeds[member], epoch, total, self.recipes[member])
-                return ahead.setdefault((member, epoch), drawn)
+                key = member, epoch
+                if key not in ahead:
+                    ahead[key] = pool.submit(Draws.of, self.seeds[member], epoch, total, self.recipes[member])
+                return ahead[key]
 
             while self.members and self.done < planned:
                 started, done = perf_counter(), self.done
