@@ -221,12 +221,11 @@ def check_device(device: str) -> None:
         raise NotationError(f"--device is auto, cpu, cuda or cuda:N, not {device!r}")
     if not device.startswith("cuda"):
         return
-    import torch
+    from smallprint.training.machine import gpus, torch_version
 
-    if not torch.cuda.is_available():
-        raise NotationError(
-            f"--device {device}: this machine has no GPU that torch {torch.__version__} can use; say cpu"
-        )
-    if int(found[1] or 0) >= torch.cuda.device_count():
-        known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    here = len(gpus())
+    if not here:
+        raise NotationError(f"--device {device}: this machine has no GPU that torch {torch_version()} can use; say cpu")
+    if int(found[1] or 0) >= here:
+        known = ", ".join(f"cuda:{number}" for number in range(here))
         raise NotationError(f"--device {device}: there is no such GPU; known: {known}")

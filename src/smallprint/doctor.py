@@ -8,8 +8,6 @@ from typing import Any
 
 def findings(data: Path | None) -> dict[str, Any]:
     """Versions, processors, compiler, GPU, data sets and shipped ladders, by name; `data` is where to look first."""
-    import torch
-
     from smallprint import __version__
     from smallprint.spec.ladder_file import shipped
     from smallprint.training import machine
@@ -20,7 +18,7 @@ def findings(data: Path | None) -> dict[str, Any]:
         **machine.describe(),
         "step": _step_here(),
         "trainings": _placement_of(64),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "gpu": gpus[0] if (gpus := machine.gpus()) else None,
         "mnist": str(place) if (place := find_dataset("mnist", data)) else None,
         "cache": str(cache_folder()),
         "ladders": list(shipped()),

@@ -187,6 +187,10 @@ class Recipe:
     average: Ema | None = field(default=None)
     loss: Loss = field(default_factory=CrossEntropy)
 
+    def steps(self, images: int) -> int:
+        """Of an epoch of so many images; the last one may have fewer than a batch."""
+        return -(-images // self.batch)
+
     KEYS: ClassVar[tuple[str, ...]] = ("optimiser", "schedule", "batch", "epochs", "augment", "average", "loss")
 
     @staticmethod

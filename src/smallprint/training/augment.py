@@ -13,6 +13,11 @@ from smallprint.training.changes import Change
 # Shapes: N images, C channels, H rows, W columns.
 
 
+def greys(images: Tensor) -> Tensor:
+    """Bytes as 0 to 1; floats are so already."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
 def augment(images_NCHW: Tensor, changes: Sequence[Change], first: int = 0) -> Tensor:
     """Change a batch whose images are those from `first` on of the changes; greys go from 0 to 1."""
     device, images = images_NCHW.device, slice(first, first + len(images_NCHW))

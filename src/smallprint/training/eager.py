@@ -14,7 +14,7 @@ from smallprint.spec.recipe import Adam, AdamW, Distilled, Recipe, Sgd
 from smallprint.spec.schedule import Rates
 from smallprint.spec.trace import Trace
 from smallprint.training import machine
-from smallprint.training.augment import augment
+from smallprint.training.augment import augment, greys
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
 from smallprint.training.model import Model, build
@@ -69,7 +69,7 @@ class PyTorchStep:
         """Forward, backward and update by PyTorch, on images changed as the native step changes them."""
         self._set_rates(rates)
         chosen = self.order_N[first : first + count]
-        images = augment(_greys(self.images_NCHW[chosen]), self.draws.changes, first)
+        images = augment(greys(self.images_NCHW[chosen]), self.draws.changes, first)
         labels = self.labels_N[chosen]
         self.model.draw(self.draws.key, first)
         inputs = self._normalised(images)
@@ -98,7 +98,7 @@ class PyTorchStep:
         found = [np.empty((0, self.plan.outputs), np.float32)]
         for first in range(0, len(images_NCHW), _TEST_BATCH):
             images = torch.tensor(images_NCHW[first : first + _TEST_BATCH], device=self.device)
-            inputs = (self._normalised(_greys(images)),)
+            inputs = (self._normalised(greys(images)),)
             found.append(torch.func.functional_call(self.model, judged, inputs).cpu().numpy())
         return np.concatenate(found)
 
@@ -186,11 +186,6 @@ def _frozen(teacher: Teacher) -> Model:
     model = build(teacher.trace, seed=0)
     model.load_state_dict({name: torch.tensor(value) for name, value in teacher.weights.items()})
     return model.eval().requires_grad_(False)
-
-
-def _greys(images: Tensor) -> Tensor:
-    """Bytes as 0 to 1; floats are so already."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def _copy(tensors: dict[str, Tensor], views: dict[str, NDArray[Any]]) -> None:

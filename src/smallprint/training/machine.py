@@ -34,6 +34,14 @@ def gpu() -> bool:
         return False
 
 
+def gpus() -> list[str]:
+    """Names of the GPUs that torch can use."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_name(number) for number in range(count)]
+
+
 def free_memory(device: str) -> int:
     """Bytes of a GPU that nobody uses; without one, of this machine."""
     if device == "cpu":

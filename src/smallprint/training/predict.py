@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from smallprint.results.runs import Arrays
 from smallprint.spec.trace import Trace
+from smallprint.training.augment import greys
 from smallprint.training.model import build
 
 _BATCH = 500  # images
@@ -33,6 +34,5 @@ def predict(
     found = [np.empty((0, trace.outputs), np.float32)]
     for first in range(0, len(images_NCHW), _BATCH):
         batch = torch.tensor(images_NCHW[first : first + _BATCH])
-        greys = batch.float() / 255 if batch.dtype == torch.uint8 else batch
-        found.append(model((greys - mean) / deviation).numpy())
+        found.append(model((greys(batch) - mean) / deviation).numpy())
     return np.concatenate(found)

@@ -19,7 +19,7 @@ from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.draws import Draws
 from smallprint.training.native import NativeError, NativeStep
 from smallprint.training.native.plan import plan
-from smallprint.training.native.state import named
+from smallprint.training.native.state import judged
 from smallprint.training.step import Step, Way
 from smallprint.training.teacher import Teacher, check_teacher
 
@@ -75,7 +75,7 @@ class Trainer:
     def __iter__(self) -> Iterator[Epoch]:
         """Train epoch by epoch; stops early, after the epoch in question, when the loss is no longer a number."""
         total, planned, batch = len(self.dataset.train_labels_N), self.recipe.epochs, self.recipe.batch
-        steps_per_epoch = -(-total // batch)
+        steps_per_epoch = self.recipe.steps(total)
         while len(self.epochs) < planned and not (self.epochs and self.epochs[-1].diverged):
             started = perf_counter()
             done = len(self.epochs)
@@ -110,9 +110,7 @@ class Trainer:
 
     def weights(self) -> Arrays:
         """The judged weights and running statistics, by name."""
-        state = self.step.state()
-        judged = state.averaged() if self.recipe.average and self.epochs else state
-        return {name: value.copy() for name, value in named(self.plan, judged.parameters, judged.running).items()}
+        return judged(self.plan, self.step.state(), averaged=bool(self.recipe.average and self.epochs))
 
     def answers(self) -> Arrays:
         """What the judged weights say of each test image: `predicted`, its `confidence`, and the `loss`, all (N,)."""
@@ -129,7 +127,7 @@ class Trainer:
             RunError: the checkpoint is damaged or of another network.
         """
         epochs, state = unpack(checkpoint, self.plan)
-        self.step.restore(state, len(epochs) * -(-len(self.dataset.train_labels_N) // self.recipe.batch))
+        self.step.restore(state, len(epochs) * self.recipe.steps(len(self.dataset.train_labels_N)))
         self.epochs = epochs
 
 

@@ -66,6 +66,12 @@ class State:
         return State(**{**self.arrays(), "parameters": self.average[:split], "running": self.average[split:]})
 
 
+def judged(plan: Plan, state: State, *, averaged: bool) -> Arrays:
+    """Copies of the weights and running statistics that are judged, by name: the averaged ones, or the latest."""
+    chosen = state.averaged() if averaged else state
+    return {name: value.copy() for name, value in named(plan, chosen.parameters, chosen.running).items()}
+
+
 def named(plan: Plan, parameters: Floats, running: Floats) -> Arrays:
     """Views of flat vectors by the module's names for them, in its shapes."""
     views: Arrays = {}

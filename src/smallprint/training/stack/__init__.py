@@ -24,7 +24,7 @@ from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
 from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import plan
-from smallprint.training.native.state import State, named
+from smallprint.training.native.state import State, judged
 from smallprint.training.stack.batches import Images
 from smallprint.training.stack.engine import Engine
 from smallprint.training.stack.memory import bytes_needed, traffic
@@ -101,9 +101,8 @@ class Stack:
 
     def weights(self, member: int) -> Arrays:
         """The judged weights and running statistics of a member, by name."""
-        state = self._state(member)
-        judged = state.averaged() if self.recipes[member].average and self.epochs[member] else state
-        return {name: value.copy() for name, value in named(self.plan, judged.parameters, judged.running).items()}
+        averaged = bool(self.recipes[member].average and self.epochs[member])
+        return judged(self.plan, self._state(member), averaged=averaged)
 
     def answers(self, member: int) -> Arrays:
         """What a member's judged weights say of each test image; see `Trainer.answers`."""
@@ -143,7 +142,7 @@ class Stack:
     def _start(self, states: Sequence[State], done: int) -> None:
         """Bring the members' numbers, after so many epochs, to the device."""
         recipes = [self.recipes[member] for member in self.members]
-        taken = done * -(-len(self.dataset.train_labels_N) // recipes[0].batch)
+        taken = done * recipes[0].steps(len(self.dataset.train_labels_N))
         precision = PRECISIONS[self.precision]
         self.__dict__.pop("_engine", None)  # the last one's graphs hold memory that this one needs
         teachers = [self.teachers[member] for member in self.members] if self.teachers else []
@@ -183,7 +182,7 @@ class Stack:
 
     def _schedule(self) -> tuple[NDArray[np.float64], list[float]]:
         """What the update needs in every step of the coming epoch, (S, U, K), and the last learning rates (K,)."""
-        done, steps = self.done, -(-len(self.dataset.train_labels_N) // self.recipes[0].batch)
+        done, steps = self.done, self.recipes[0].steps(len(self.dataset.train_labels_N))
         known: dict[tuple[Recipe, tuple[Watched, ...]], tuple[list[tuple[float, ...]], float]] = {}
         asked = []
         for member in self.members:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smallprint.spec.recipe import Recipe
 from smallprint.training import philox
-from smallprint.training.augment import alter
+from smallprint.training.augment import alter, greys
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
 
@@ -36,11 +36,6 @@ class Images:
     def normalised(self, greys: Tensor) -> Tensor:
         """Greys (..., C, H, W) from 0 to 1 as networks take them."""
         return (greys - self._mean) / self._deviation
-
-
-def greys(images: Tensor) -> Tensor:
-    """Bytes as 0 to 1; floats are so already."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 class Batches:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
+from smallprint.training.augment import greys
 from smallprint.training.draws import Draws
 from smallprint.training.native.plan import Plan
 from smallprint.training.native.state import State
-from smallprint.training.stack.batches import Batches, Images, greys
+from smallprint.training.stack.batches import Batches, Images
 from smallprint.training.stack.convolution import all_bits
 from smallprint.training.stack.graph import Recorder
 from smallprint.training.stack.networks import Chance, Networks
@@ -46,7 +47,7 @@ class Engine:
         self._load(states)
         self.positions_N = torch.arange(self.batch, device=self.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)  # of the epoch
-        steps = -(-len(images.labels_T) // self.batch)
+        steps = recipes[0].steps(len(images.labels_T))
         self.numbers_SUK = torch.zeros(steps, Update.NUMBERS, self.count, device=self.device)
         self.loss_K = torch.zeros(self.count, dtype=torch.float64, device=self.device)
         self.correct_K = torch.zeros(self.count, dtype=torch.int64, device=self.device)
