@@ -73,12 +73,15 @@ def bad(tmp_path: Path, tiny_text: str) -> None:
         ("diff tiny.toml:base bass", "tiny has no rung 'bass'; it has base, batchnorm; did you mean 'base'?"),
         (
             "diff tiny.toml tiny.toml:base",
-            "diff compares two rungs of the same data set: diff LADDER:RUNG LADDER:RUNG",
+            "diff compares two rungs, and tiny.toml is more than one: diff LADDER:RUNG LADDER:RUNG",
         ),
         (
             "diff tiny.toml:base progressive:base",
-            "diff compares two rungs of the same data set: diff LADDER:RUNG LADDER:RUNG",
+            "diff compares rungs of the same data set, not digits and mnist",
         ),
+        ("report digits:base", "a report is of a whole ladder: smallprint report digits"),
+        ("data digits --sheet tiny.toml", "--sheet is a PNG file, whose name ends with .png, not tiny.toml"),
+        ("new nowhere/mine --data digits", "nowhere/mine.toml: there is no folder nowhere for it"),
         ("show folder.toml", "folder.toml: is a folder; name the ladder file in it"),
         ("climb missing.toml", "missing.toml: cannot be read: No such file or directory"),
         ("show file/tiny.toml", "file/tiny.toml: cannot be read: Not a directory"),
@@ -123,7 +126,7 @@ def bad(tmp_path: Path, tiny_text: str) -> None:
         ),
         (
             "climb tiny.toml --seeds 9-5",
-            "--seeds is how many, from 1 to 10000, or the first and the last, as in 5-9, not '9-5'",
+            "--seeds is how many, from 1 to 10000, or the first and the last (9999 at most), as in 5-9, not '9-5'",
         ),
         ("climb tiny.toml --workers 0", "--workers is auto or a number from 1 to 1024, not '0'"),
         ("climb tiny.toml --workers many", "--workers is auto or a number from 1 to 1024, not 'many'"),

@@ -158,7 +158,8 @@ def seeds_named(text: str) -> range:
     first, last = (int(found[1] or 0), int(found[2]) - (found[1] is None)) if found else (0, -1)
     if not first <= last < 10_000:
         raise NotationError(
-            f"--seeds is how many, from 1 to 10000, or the first and the last, as in 5-9, not {shown(text)}"
+            f"--seeds is how many, from 1 to 10000, or the first and the last (9999 at most), as in 5-9, "
+            f"not {shown(text)}"
         )
     return range(first, last + 1)
 

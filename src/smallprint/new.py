@@ -68,7 +68,7 @@ def new(name: str, data: str, split: str | None = None, *, force: bool = False) 
     starts at the file.
 
     Raises:
-        LadderError: the file is there and `force` is not said, or the name is none for a ladder.
+        LadderError: the file is there and `force` is not said, its folder is not, or the name is none for a ladder.
         DataError: something is wrong with the data.
         NotationError: a split that does not read.
         RunError: the file cannot be written.
@@ -78,6 +78,8 @@ def new(name: str, data: str, split: str | None = None, *, force: bool = False) 
         raise LadderError(f"a ladder called {ladder_name(path)} is shipped; choose another name")
     if path.exists() and not force:
         raise LadderError(f"{path} is there already; choose another name, or say --force to write over it")
+    if not path.parent.is_dir():
+        raise LadderError(f"{path}: there is no folder {path.parent} for it")
     place = _place(data, path.parent, None if split is None else Split.parse(split))
     text, ladder = starter(ladder_name(path), place, read_facts(place))
     write_whole(path, text.encode())

@@ -96,6 +96,7 @@ def test_a_quantity_carries_its_unit() -> None:
     ("text", "message"),
     [
         ("30", "warmup needs its unit, as in 30%; found '30'"),
+        ("0.3", "warmup needs its unit, as in 30%, or 0.3% if less than one percent is meant; found '0.3'"),
         ("", "warmup needs its unit, as in 5%; found ''"),
         ("3deg", "warmup needs its unit, as in 5%; found '3deg'"),
         ("%", "warmup is a number such as 0.01 or 1e-4, not ''"),

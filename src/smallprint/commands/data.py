@@ -20,6 +20,7 @@ from smallprint.sources import (
     load,
     pictures_of,
 )
+from smallprint.spec.errors import NotationError
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 
@@ -39,6 +40,8 @@ def read_data(
     from smallprint.views import terminal
     from smallprint.views.documents import dataset_document
 
+    if sheet and sheet.suffix.lower() != ".png":
+        raise NotationError(f"--sheet is a PNG file, whose name ends with .png, not {sheet}")
     dataset = load(data_at(what, split, facts_of_data(data)), data)
     document = dataset_document(
         dataset.facts,

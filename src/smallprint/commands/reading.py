@@ -93,8 +93,11 @@ def diff_rungs(
     if second is not None:
         beside = second if ":" in second else f"{split_place(first)[0]}:{second}"
         other, others = rungs_at(beside, facts_of=facts_of_data())
-        if len(rungs) != 1 or len(others) != 1 or other.dataset != ladder.dataset:
-            raise NotationError("diff compares two rungs of the same data set: diff LADDER:RUNG LADDER:RUNG")
+        if len(rungs) != 1 or len(others) != 1:
+            many = first if len(rungs) != 1 else second
+            raise NotationError(f"diff compares two rungs, and {many} is more than one: diff LADDER:RUNG LADDER:RUNG")
+        if other.dataset != ladder.dataset:
+            raise NotationError(f"diff compares rungs of the same data set, not {ladder.dataset} and {other.dataset}")
         pairs = [(rungs[0], others[0])]
     elif len(rungs) == 1 and len(ladder.rungs) > 1:
         place = ladder.rungs.index(rungs[0])
@@ -170,6 +173,8 @@ def report(
     from smallprint.spec.errors import listing
     from smallprint.views.documents import ladder_document, record_document, record_text, training_commands
 
+    if split_place(ladder)[1] is not None:
+        raise NotationError(f"a report is of a whole ladder: smallprint report {split_place(ladder)[0]}")
     read = ladder_at(ladder, facts_of_data(data, runs))
     dataset = load_if_here(read.data, data)
     results = assess_here(read, runs, dataset)

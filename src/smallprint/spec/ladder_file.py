@@ -262,8 +262,9 @@ class _Reading:
             if (teacher := rung.recipe.teacher) is None:
                 continue
             if teacher not in outputs:
-                known = listing(name for name in outputs if name not in taught)
-                self.fault(path, f"no rung is called {shown(teacher)}; known: {known}" + nearest(teacher, outputs))
+                able = [name for name in outputs if name not in taught]
+                known = f"known: {listing(able)}" if able else "and no other rung is there to teach"
+                self.fault(path, f"no rung is called {shown(teacher)}; {known}" + nearest(teacher, able))
             elif teacher in taught:
                 self.fault(path, f"the teacher {teacher!r} is taught itself; a teacher learns from the labels alone")
             elif outputs[teacher] != outputs[rung.name]:

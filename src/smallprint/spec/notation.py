@@ -85,6 +85,8 @@ def quantity(word: Word, name: str, unit: str) -> float:
     bare = word.text.removesuffix(unit)
     if bare == word.text:
         example = f"{bare}{unit}" if _NUMBER.fullmatch(bare) else f"5{unit}"
+        if unit == "%" and _NUMBER.fullmatch(bare) and 0 < float(bare) < 1:  # a share elsewhere
+            example = f"{100 * float(bare):g}%, or {example} if less than one percent is meant"
         raise word.fault(f"{name} needs its unit, as in {example}; found {word.text!r}")
     return number(word.part(bare, 0), name)
 
