@@ -79,6 +79,11 @@ def bad(tmp_path: Path, tiny_text: str) -> None:
             "diff tiny.toml:base progressive:base",
             "diff compares rungs of the same data set, not digits and mnist",
         ),
+        (
+            "report tiny.toml --runs nowhere --record record.json",
+            "no run of base, batchnorm is stored under nowhere/tiny: 'smallprint climb tiny.toml' trains them, --runs "
+            "says where they are",
+        ),
         ("report digits:base", "a report is of a whole ladder: smallprint report digits"),
         ("data digits --sheet tiny.toml", "--sheet is a PNG file, whose name ends with .png, not tiny.toml"),
         ("new nowhere/mine --data digits", "nowhere/mine.toml: there is no folder nowhere for it"),
@@ -311,6 +316,7 @@ def locked(tiny_text: str) -> Iterator[Path]:
         folder.chmod(0o755)
         (folder / "tiny.toml").write_text(tiny_text)
         (folder / "runs" / "tiny" / "base" / "seed-0").mkdir(parents=True)
+        (folder / "before" / "tiny").mkdir(parents=True)
         yield folder
         (folder / "runs" / "tiny" / "base" / "seed-0").chmod(0o755)
 

@@ -30,7 +30,7 @@ from smallprint.sources import (
     report_here,
     say_not_counted,
 )
-from smallprint.spec.errors import NotationError
+from smallprint.spec.errors import NotationError, RunError
 
 # Heavy imports stand inside the commands: --help answers at once, and only what trains imports torch.
 
@@ -168,6 +168,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.html and report.md from the stored runs."""
+    from smallprint.results.assessment import why_not_measured
     from smallprint.results.record import joined
     from smallprint.results.runs import write_whole
     from smallprint.spec.errors import listing
@@ -178,6 +179,9 @@ def report(
     read = ladder_at(ladder, facts_of_data(data, runs))
     dataset = load_if_here(read.data, data)
     results = assess_here(read, runs, dataset)
+    if not (runs / read.name).is_dir():
+        missing = why_not_measured(read, results, runs)
+        raise RunError(f"{missing}: 'smallprint climb {shlex.quote(ladder)}' trains them, --runs says where they are")
     html, markdown = report_here(read, results, out or runs / read.name, dataset, mistakes=mistakes)
     written = [str(html), str(markdown)]
     if record:
