@@ -22,6 +22,7 @@ def test_data_reads_mnist_from_the_folder_that_is_named(say: Say, monkeypatch: p
 
 
 def test_a_report_is_written_without_the_images_rather_than_fetching_them(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "progressive").mkdir(parents=True)
     status, out, err = say("report", "progressive", "--out", "out")
     assert (status, out) == (0, "out/report.html\nout/report.md\n")
     assert err == (
