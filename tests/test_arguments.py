@@ -65,7 +65,7 @@ def test_seeds_are_a_number_of_them_or_the_first_and_the_last() -> None:
     assert seeds_named("7-7") == range(7, 8)
     assert seeds_named("10000") == range(10_000)
     for wrong in ("0", "many", "", "-3", "9-5", "5-", "10001", "3-10000", "1,2", "\u0663", "1-2-3"):
-        with pytest.raises(NotationError, match="the first and the last, as in 5-9"):
+        with pytest.raises(NotationError, match=r"the first and the last \(9999 at most\), as in 5-9"):
             seeds_named(wrong)
 
 
