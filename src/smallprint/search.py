@@ -20,7 +20,7 @@ from smallprint.results.runs import Epoch, Precision, Run, read_runs
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin, margin, telling
-from smallprint.searching.race import Found, Judged, Race, apart
+from smallprint.searching.race import Found, Judged, Race, as_raced
 from smallprint.searching.space import VERSION, Space
 from smallprint.searching.study import Study
 from smallprint.spec.errors import RunError, SearchError
@@ -113,8 +113,9 @@ def search(
         KeyboardInterrupt: Ctrl-C, after a `SearchEnded` that says what was found by then.
         LadderError: a ladder with faults, or a rung it does not have.
         DataError: its data set cannot be had.
+        HeldError: another process runs this search.
         SearchError: nothing to search between floor and ceiling; a budget too small for one candidate; a study that is
-            damaged, held, or of another search.
+            damaged, open in another program, or of another search.
         RunError: a run folder that is damaged, a record that is none of this ladder's, or a full disk.
     """
     if not isinstance(ladder, Ladder):
@@ -303,7 +304,7 @@ class _Search:
         surest = [name for name in others if len(self.tested[name]) >= _MANY]
         others = [*surest, *(name for name in others if name not in surest and self.budget >= _LONG)]
         for name in others[:_RELATED]:
-            own, rung = apart(ladder, replace(ladder.rung(name), name=f"related-{name}"))
+            own, rung = as_raced(ladder, replace(ladder.rung(name), name=f"related-{name}"))
             self.related[rung.name], self.measured[name] = name, []
             jobs += [Job(ladder=own, rung=rung, seed=seed) for seed in range(_RELATED_SEEDS)]
         return jobs

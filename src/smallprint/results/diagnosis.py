@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, linear_regression, stdev
 
 from smallprint.results.runs import Epoch, Run
-from smallprint.results.verdict import Clause, Verdict
+from smallprint.results.verdict import Verdict
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.spec.trace import Trace
 
@@ -80,15 +80,9 @@ class _Case:
         return all(clause.kept for clause in clauses if clause.name in ("accuracy", "gap"))
 
     @property
-    def too_much(self) -> list[Clause]:
-        """What breaks the contract before anything is trained."""
-        counted = {clause.name: clause for seed in self.verdict.seeds for clause in seed.clauses if clause.counted}
-        return [clause for clause in counted.values() if not clause.kept]
-
-    @property
     def wider(self) -> str:
         """How the network can have more to learn with."""
-        if any(clause.name != "epochs" for clause in self.too_much):
+        if any(clause.name != "epochs" for clause in self.verdict.excess):
             return "narrow the largest layer and widen those on small maps"
         return "widen the layers after the first pooling"
 
@@ -148,17 +142,17 @@ def _diverged(runs: Sequence[Run]) -> Iterator[Finding]:
             )
 
 
-def _too_large(case: _Case) -> Iterator[Finding]:
+def _excess(case: _Case) -> Iterator[Finding]:
     advice = {
         "parameters": "narrow the layers that hold most of them",
         "macs": "pool earlier, or narrow what works on the large maps",
         "epochs": "train for fewer, with a schedule that ends with them",
     }
-    if broken := case.too_much:
+    if broken := case.verdict.excess:
         yield Finding(
             name="more than the contract allows",
             evidence="; ".join(f"{clause.name}: {clause.text}" for clause in broken),
-            advice="; ".join(advice[clause.name] for clause in broken) + "; no seed can keep the contract before",
+            advice="; ".join(advice[clause.name] for clause in broken) + "; until then no seed can keep the contract",
         )
 
 
@@ -312,7 +306,7 @@ def _room_to_shrink(case: _Case) -> Iterator[Finding]:
 
 
 _LOOKS = (
-    _too_large,
+    _excess,
     _fit,
     _still_improving,
     _noisy_end,

@@ -84,7 +84,7 @@ class Verdict:
         )
         if self.fresh:
             return f"{text}; {self.fresh.text}"
-        if self.never:
+        if self.excess:
             return f"{text}; broken whatever a seed does"
         if self.certificate == "undecided" and self.more_clean_seeds:
             more = _counted(self.more_clean_seeds, "more clean seed")
@@ -94,9 +94,10 @@ class Verdict:
         return f"{text}; refuted for {certainty}" if self.certificate == "refuted" else text
 
     @property
-    def never(self) -> bool:
-        """Whether what is counted breaks the contract already, so that no seed can keep it."""
-        return any(clause.counted and not clause.kept for seed in self.seeds for clause in seed.clauses)
+    def excess(self) -> tuple[Clause, ...]:
+        """What is counted and breaks the contract already, so that no seed can keep it."""
+        counted = {clause.name: clause for seed in self.seeds for clause in seed.clauses if clause.counted}
+        return tuple(clause for clause in counted.values() if not clause.kept)
 
     def counts(self, seed: SeedVerdict) -> bool:
         """Whether a seed is one of `of`: it has ended, and is fresh where the contract asks for fresh ones."""

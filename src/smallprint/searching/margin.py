@@ -84,15 +84,15 @@ def margin(
     near = 1 - _NEAR * (1 - promised)
     groups = [group for group in (*on_test.values(), *on_held_out.values()) if len(group) > 1 and fmean(group) >= near]
     seeds = sum(len(group) - 1 for group in groups)
-    squares = sum(variance(group) * (len(group) - 1) for group in groups)
+    of_seeds = sum(variance(group) * (len(group) - 1) for group in groups)
     offset = fmean(offsets) if offsets else 0.0
-    apart = sum((one - offset) ** 2 for one in offsets)
+    of_rungs = sum((one - offset) ** 2 for one in offsets)
     return Margin(
         promised=promised,
         offset=offset,
         # One more rung has an offset of its own, and the mean of the others is known only so well.
-        offset_noise=_pooled(apart, max(0, len(offsets) - 1), assumed) * sqrt(1 + 1 / max(1, len(offsets))),
-        noise=_pooled(squares, seeds, assumed),
+        offset_noise=_pooled(of_rungs, max(0, len(offsets) - 1), assumed) * sqrt(1 + 1 / max(1, len(offsets))),
+        noise=_pooled(of_seeds, seeds, assumed),
         rate=float(certainty.rate),
         rungs=len(offsets),
         seeds=seeds,

@@ -123,7 +123,7 @@ class Race:
         if level.full and level.seeds == 1 and candidate.number != START and not self.margin.guessed:
             correct = ceil(self.margin.line * self._images - 1e-9)
             threshold = Threshold(since=level.epochs - level.last + 1, correct=correct)
-        ladder, rung = apart(self._ladder, rung)
+        ladder, rung = as_raced(self._ladder, rung)
         jobs = [
             Job(ladder=ladder, rung=rung, seed=seed, threshold=threshold)
             for seed in range(level.seeds)
@@ -161,8 +161,7 @@ class Race:
 
     def parent(self, draw: Random) -> Candidate | None:
         """A good one, for the next to be like it in most genes; None: the next is drawn as a whole."""
-        grown = [one for one in self.candidates.values() if len(one.shown) > 1]
-        grown = [one for one in grown if one.number != START and one.twin_of is None]
+        grown = [one for one in self._originals if one.number != START and len(one.shown) > 1]
         if len(grown) < _GUIDES or draw.random() < _ANEW:
             return None
         outlook = self.outlook
@@ -194,13 +193,17 @@ class Race:
                 front.append(one)
         return tuple(front)
 
+    @property
+    def _originals(self) -> list[Candidate]:
+        """All but twins, which have shown what another has."""
+        return [one for one in self.candidates.values() if one.twin_of is None]
+
     def _measured(self) -> list[Candidate]:
         """Those whose trainings went through their full length."""
         return [
             one
-            for one in self.candidates.values()
-            if one.twin_of is None
-            and (shown := one.best_known)
+            for one in self._originals
+            if (shown := one.best_known)
             and numbered(self.levels(one), shown.level).full
             and not (shown.stopped or shown.diverged)
         ]
@@ -241,7 +244,7 @@ class Race:
         return Judged(candidate=candidate, level=lap.level, goes_on=goes_on, lost=lap.lost, left=left)
 
 
-def apart(ladder: Ladder, rung: Rung) -> tuple[Ladder, Rung]:
+def as_raced(ladder: Ladder, rung: Rung) -> tuple[Ladder, Rung]:
     """A ladder of a rung alone, behind what teaches it, which has a name there that no candidate has; and the rung."""
     teacher = ladder.teacher(rung)
     if teacher is None:

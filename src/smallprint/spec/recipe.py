@@ -187,10 +187,6 @@ class Recipe:
     average: Ema | None = field(default=None)
     loss: Loss = field(default_factory=CrossEntropy)
 
-    def steps(self, images: int) -> int:
-        """Of an epoch of so many images; the last one may have fewer than a batch."""
-        return -(-images // self.batch)
-
     KEYS: ClassVar[tuple[str, ...]] = ("optimiser", "schedule", "batch", "epochs", "augment", "average", "loss")
 
     @staticmethod
@@ -227,6 +223,10 @@ class Recipe:
     def teacher(self) -> str | None:
         """Name of the rung that teaches."""
         return self.loss.teacher if isinstance(self.loss, Distilled) else None
+
+    def steps(self, images: int) -> int:
+        """Of an epoch of so many images; the last one may have fewer than a batch."""
+        return -(-images // self.batch)
 
     def sentences(self) -> dict[str, str | int]:
         """Every key with its canonical sentence; `Recipe.parse(recipe.sentences()) == recipe`."""

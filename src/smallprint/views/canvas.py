@@ -63,7 +63,7 @@ _LINE = 14.0  # pixels from one label to the next
 _CHARACTER, _GAP = 6.0, 10.0  # pixels: of a tick's label, and between two of them
 _TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 100)  # percent
 _ENOUGH = 3  # of these; else percents so far apart:
-_FINER = (10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+_STEPS = (10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 _DIGITS = (  # that a tick of a logarithmic axis may have, from coarse to fine
     (1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
     tuple(tenth / 10 for tenth in range(10, 100)), tuple(hundredth / 100 for hundredth in range(100, 1000)),
@@ -137,7 +137,7 @@ class AccuracyScale:
         """Round percents between two heights: at even ratios of the error, at even steps where few of those are."""
         least, most = (100 - 10**-height for height in (low, high))
         found: list[float] = [tick for tick in _TICKS if low <= self(tick) <= high]
-        for step in _FINER:
+        for step in _STEPS:
             if len(found) >= _ENOUGH:
                 break
             found = [step * count for count in range(ceil(least / step), floor(most / step) + 1)]
