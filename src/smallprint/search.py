@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -135,11 +134,7 @@ def search(
     }
     jobs = [Job(ladder=ladder, rung=start, seed=seed) for seed in range(_MOST_AT_ONCE)]
     placement = place(jobs, parts, device=device, threads=threads, workers=workers, precision=precision)
-    side = placement.at_once > 1 and not placement.together
-    terms = Terms(
-        root=folder, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
-        precision=placement.precision,
-    )  # fmt: skip
+    terms = placement.terms(folder, threads)
     with Hold(folder / "study.db"):
         study = Study(folder / "study.db", identity)
         rate = study.fact("rate", lambda: _rate(ladder, start, parts)) if goal == "seconds" else 1.0

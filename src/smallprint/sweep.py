@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -61,11 +60,7 @@ def sweep(
     left = tuple(job for job in jobs if not stored_whole(job, dataset.fingerprint, root))
     placement = place(left, dataset, device=device, threads=threads, workers=workers, precision=precision)
     yield SweepStarted(jobs=jobs, left=left, placement=placement)
-    side = placement.at_once > 1 and not placement.together
-    terms = Terms(
-        root=root, device=placement.device, threads=threads or (1 if side else None), holder=os.getpid(),
-        precision=placement.precision, grows=side and threads is None,
-    )  # fmt: skip
+    terms = placement.terms(root, threads, grows=True)
     with closing(trainings(Backlog(jobs), dataset, terms, placement)) as events:
         yield from events
 
@@ -78,7 +73,7 @@ def trainings(
     Raises:
         RunError: no run can be stored: the disk is full, or the folder of them all cannot be written.
     """
-    if placement.at_once > 1 and not placement.together:
+    if placement.side_by_side:
         with closing(side_by_side(backlog, dataset, terms, placement.at_once)) as events:
             yield from events
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smallprint.jobs.alone import train
-from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, Terms
+from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunStarted, RunStopped, Terms, Threshold
 from smallprint.jobs.together import train_together
 from smallprint.results.runs import read_run
 from smallprint.results.writer import RunWriter
@@ -90,6 +90,21 @@ def test_a_loss_that_is_no_number_ends_its_run(tiny: Ladder, digits: Dataset, tm
     events = list(train_together(jobs_of(ladder, 2), digits, terms(tmp_path)))
     assert {event.run.status for event in ended(events).values()} == {"diverged"}
     assert all("no longer a number" in event.run.reason for event in ended(events).values())
+
+
+def test_one_that_misses_its_threshold_stops_there_alone_and_is_not_trained_further_at_the_next_start(
+    tiny: Ladder, digits: Dataset, tmp_path: Path
+) -> None:
+    hopeless = Threshold(since=1, correct=digits.facts.test + 1)
+    first, second = jobs_of(tiny, 2)
+    first = replace(first, threshold=hopeless)
+    events = list(train_together([first, second], digits, terms(tmp_path)))
+    stopped = [event for event in events if isinstance(event, RunStopped)]
+    assert [(event.job, len(event.epochs)) for event in stopped] == [(first, 1)]
+    assert list(ended(events)) == [1]
+    again = list(train_together([first], digits, terms(tmp_path)))
+    assert [type(event).__name__ for event in again] == ["RunStopped"]
+    assert len(read_run(first.folder(tmp_path)).epochs) == 1
 
 
 def test_what_goes_wrong_with_the_computation_is_on_record_with_every_run(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import smallprint
-from smallprint.jobs.job import Job, JobEvent, RunEnded, RunStopped, Terms, stored_whole
+from smallprint.jobs.job import Job, JobEvent, RunEnded, Terms, stored_whole
 from smallprint.jobs.keeping import Keeping, leaving, reason_of
 from smallprint.results.runs import read_tensors
 from smallprint.results.writer import RunWriter
@@ -69,8 +69,8 @@ def _train(keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[],
     yield from keeping.open(dataset.fingerprint, terms)
     if keeping.ended:
         return
-    if job.threshold and (epochs := keeping.run.epochs) and job.threshold.missed_by(epochs[-1]):
-        yield RunStopped(job=job, epochs=epochs)
+    if keeping.missed:
+        yield keeping.stopped()
         return
     trace, recipe = job.ladder.trace(job.rung), job.rung.recipe
     try:
@@ -88,8 +88,8 @@ def _train(keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[],
             # Only now the trainer has found out how many threads serve it best.
             environment = replace(environment, threads=trainer.threads, way=trainer.way)
             yield keeping.epoch(tuple(trainer.epochs), environment, trainer.checkpoint())
-            if job.threshold and job.threshold.missed_by(trainer.epochs[-1]):
-                yield RunStopped(job=job, epochs=tuple(trainer.epochs))
+            if keeping.missed:
+                yield keeping.stopped()
                 return
             if free := spare():
                 trainer.step.try_threads(free)

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 import smallprint
-from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunSetAside, RunStarted, Terms
+from smallprint.jobs.job import EpochEnded, Job, JobEvent, RunEnded, RunLeft, RunSetAside, RunStarted, RunStopped, Terms
 from smallprint.results.holding import HeldError
 from smallprint.results.runs import DiskError, Environment, Epoch, Run
 from smallprint.results.writer import RunWriter
@@ -57,6 +57,14 @@ class Keeping:
         """Whether it is a result."""
         return self.run.ended
 
+    @property
+    def missed(self) -> bool:
+        """Whether it is no result yet, and its last epoch missed the job's threshold: there is no point in going on."""
+        threshold, epochs = self.job.threshold, self.run.epochs
+        if self.ended or threshold is None or not epochs or epochs[-1].diverged:
+            return False
+        return threshold.missed_by(epochs[-1])
+
     def checkpoint(self) -> bytes | None:
         """What training goes on from, if it does."""
         return self._writer.stored_checkpoint() if self._went_on else None
@@ -82,6 +90,10 @@ class Keeping:
         self.run = replace(self.run, status="diverged" if diverged else "finished", reason=reason)
         self._writer.finish(self.run, weights, answers)
         return RunEnded(job=self.job, run=self.run, reused=False)
+
+    def stopped(self) -> RunStopped:
+        """The rest is not trained."""
+        return RunStopped(job=self.job, epochs=self.run.epochs)
 
     def failed(self, reason: str) -> RunEnded:
         """Something else went wrong; the next start tries again behind the last whole epoch."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
-from smallprint.jobs.job import Job
+from smallprint.jobs.job import Job, Terms
 from smallprint.results.runs import Precision
 from smallprint.spec.errors import NotationError
 from smallprint.training.data import Dataset
@@ -25,6 +27,22 @@ class Placement:
     together: bool = field(default=False)  # as one computation; else each in a process of its own
     precision: Precision = field(default="float32")  # of products
     why: str = field(default="")
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether each training has a process of its own."""
+        return self.at_once > 1 and not self.together
+
+    def terms(self, root: Path, threads: int | None, *, grows: bool = False) -> Terms:
+        """For runs kept under a folder; with so many threads each, or one side by side, or as many as its size needs.
+
+        One that `grows` may have the cores of those that have ended.
+        """
+        own = 1 if self.side_by_side else None
+        return Terms(
+            root=root, device=self.device, threads=threads or own, holder=os.getpid(), precision=self.precision,
+            grows=grows and self.side_by_side and threads is None,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         """As in: 2 at a time on cpu (no GPU is here; one per core)."""

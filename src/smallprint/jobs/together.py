@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import smallprint
 from smallprint.jobs.alone import teacher_of
-from smallprint.jobs.job import Job, JobEvent, RunEnded, RunLeft, RunStopped, Terms, stored_whole
+from smallprint.jobs.job import Job, JobEvent, RunEnded, RunLeft, Terms, stored_whole
 from smallprint.jobs.keeping import Keeping, leaving, reason_of
 from smallprint.results.runs import Environment
 from smallprint.results.writer import RunWriter
@@ -42,7 +42,9 @@ def train_together(jobs: Sequence[Job], dataset: Dataset, terms: Terms) -> Itera
                 else:
                     keeping = Keeping(job, held.enter_context(RunWriter(job.folder(terms.root), terms.holder)))
                     told.extend(keeping.open(dataset.fingerprint, terms))
-                    if not keeping.ended:
+                    if keeping.missed:
+                        told.append(keeping.stopped())
+                    elif not keeping.ended:
                         members.append(_Member.of(keeping, teacher_of(job, dataset, terms)))
             yield from told
         for behind, standing in groupby(sorted(members, key=lambda member: member.behind), lambda m: m.behind):
@@ -95,12 +97,11 @@ class _Together:
                     epochs = tuple(stack.epochs[number])
                     yield self._kept(number, partial(keeping.epoch, epochs, environment, stack.checkpoint(number)))
                 for number, keeping in self._still():
-                    threshold = keeping.job.threshold
                     if stack.epochs[number][-1].diverged:
                         yield self._finished(stack, number)
-                    elif threshold and threshold.missed_by(stack.epochs[number][-1]):
+                    elif keeping.missed:
                         self.going.discard(number)
-                        yield RunStopped(job=keeping.job, epochs=tuple(stack.epochs[number]))
+                        yield keeping.stopped()
                 self._drop_left(stack)
             for number, _ in self._still():
                 yield self._finished(stack, number)
