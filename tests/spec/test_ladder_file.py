@@ -292,6 +292,12 @@ def test_a_ladder_that_is_not_there_says_which_there_are(where: str, message: st
     assert re.fullmatch(message, str(caught.value))
 
 
+def test_a_ladder_file_that_is_named_without_its_ending_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(LadderError, match=rf"; did you mean the file '{re.escape(str(tmp_path))}.mine\.toml'\?$"):
+        read_ladder(str(tmp_path / "mine"))
+
+
 def test_a_folder_and_a_file_that_is_no_text_are_no_ladders(tmp_path: Path) -> None:
     folder = tmp_path / "folder.toml"
     folder.mkdir()

@@ -51,9 +51,10 @@ def read_ladder(where: str | Path, *, facts_of: FactsOf = known_facts) -> Ladder
         if not missing or path.suffix == ".toml":
             reason = getattr(fault, "strerror", "no file can have this name")
             raise LadderError(f"{path}: cannot be read: {reason}") from None
-        raise LadderError(
-            f"no ladder is called {shown(str(where))}; shipped: {listing(shipped())}" + nearest(str(where), shipped())
-        ) from None
+        guess = nearest(str(where), shipped())
+        if (meant := Path(f"{where}.toml")).is_file():
+            guess = f"; did you mean the file '{meant}'?"
+        raise LadderError(f"no ladder is called {shown(str(where))}; shipped: {listing(shipped())}{guess}") from None
     return parse_ladder(text, name=ladder_name(path), source=str(path), folder=path.parent, facts_of=facts_of)
 
 
