@@ -294,7 +294,7 @@ def test_a_ladder_that_is_not_there_says_which_there_are(where: str, message: st
 
 def test_a_ladder_file_that_is_named_without_its_ending_is_guessed(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TEXT, encoding="utf-8")
-    with pytest.raises(LadderError, match=rf"; did you mean the file '{re.escape(str(tmp_path))}.mine\.toml'\?$"):
+    with pytest.raises(LadderError, match=rf"; did you mean the file '{re.escape(str(tmp_path))}/mine\.toml'\?$"):
         read_ladder(str(tmp_path / "mine"))
 
 
