@@ -87,9 +87,13 @@ def test_a_folder_that_is_held_and_one_that_is_taken_away_leave_their_jobs_alone
 def test_a_loss_that_is_no_number_ends_its_run(tiny: Ladder, digits: Dataset, tmp_path: Path) -> None:
     wild = replace(tiny.rungs[0].recipe, optimiser=replace(tiny.rungs[0].recipe.optimiser, lr=1e30))
     ladder = replace(tiny, rungs=(replace(tiny.rungs[0], recipe=wild),))
-    events = list(train_together(jobs_of(ladder, 2), digits, terms(tmp_path)))
-    assert {event.run.status for event in ended(events).values()} == {"diverged"}
-    assert all("no longer a number" in event.run.reason for event in ended(events).values())
+    hopeless = Threshold(since=1, correct=digits.facts.test + 1)  # that it misses as well changes nothing
+    jobs = [replace(job, threshold=hopeless) for job in jobs_of(ladder, 2)]
+    together = ended(list(train_together(jobs, digits, terms(tmp_path / "together"))))
+    alone = ended([event for job in jobs for event in train(job, digits, terms(tmp_path / "alone"))])
+    assert {event.run.status for event in (*together.values(), *alone.values())} == {"diverged"}
+    assert len(together) == len(alone) == 2
+    assert all("no longer a number" in event.run.reason for event in together.values())
 
 
 def test_one_that_misses_its_threshold_stops_there_alone_and_is_not_trained_further_at_the_next_start(
