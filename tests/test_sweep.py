@@ -80,7 +80,9 @@ def test_what_is_stored_is_not_left_and_what_failed_is(tiny: Ladder, digits: Dat
     with RunWriter(jobs[1].folder(tmp_path)) as writer:
         writer.keep(replace(read_run(writer.folder), status="failed", reason="RuntimeError: out of memory"))
     begun, reused, *_ = sweep(jobs, digits, tmp_path, threads=1, workers=2)
-    assert begun == SweepStarted(jobs=tuple(jobs), left=(jobs[1],), placement=Placement(device="cpu", at_once=1))
+    assert begun == SweepStarted(
+        jobs=tuple(jobs), left=(jobs[1],), placement=Placement(device="cpu", at_once=1, threads=1)
+    )
     assert isinstance(reused, RunEnded)
     assert (reused.job, reused.reused) == (jobs[0], True)
     assert read_run(jobs[1].folder(tmp_path)).status == "finished"

@@ -123,18 +123,10 @@ def search(
     ladder.check(dataset.facts)
     start, folder = ladder.rung(rung), search_folder(runs, ladder, rung, goal, floor, ceiling)
     parts, tested = held_out(dataset), tested_runs(ladder, Path(runs), dataset.fingerprint, records)
-    identity = {
-        "contract": str(ladder.contract),
-        "start": ladder.identity(start),
-        "teachers": " ".join(ladder.identity(ladder.rung(name)) for name in teachers),
-        "data": parts.fingerprint,
-        "floor": _said(floor),
-        "ceiling": _said(ceiling),
-        "space": VERSION,
-    }
+    identity = _identity(ladder, start, teachers, parts, floor, ceiling)
     jobs = [Job(ladder=ladder, rung=start, seed=seed) for seed in range(_MOST_AT_ONCE)]
     placement = place(jobs, parts, device=device, threads=threads, workers=workers, precision=precision)
-    terms = placement.terms(folder, threads)
+    terms = placement.terms(folder)
     with Hold(folder / "study.db"):
         study = Study(folder / "study.db", identity)
         rate = study.fact("rate", lambda: _rate(ladder, start, parts)) if goal == "seconds" else 1.0
@@ -151,8 +143,23 @@ def search_folder(
     return Path(runs) / ladder.name / f"{rung}.search" / "-".join([goal, *spans])
 
 
-def _said(amount: float | None) -> str:
-    return "not said" if amount is None else f"{amount:.12g}"
+def _identity(
+    ladder: Ladder, start: Rung, teachers: Sequence[str], parts: Dataset, floor: float | None, ceiling: float | None
+) -> dict[str, str]:
+    """What a study is of: one of anything else is none of this search."""
+
+    def said(amount: float | None) -> str:
+        return "not said" if amount is None else f"{amount:.12g}"
+
+    return {
+        "contract": str(ladder.contract),
+        "start": ladder.identity(start),
+        "teachers": " ".join(ladder.identity(ladder.rung(name)) for name in teachers),
+        "data": parts.fingerprint,
+        "floor": said(floor),
+        "ceiling": said(ceiling),
+        "space": VERSION,
+    }
 
 
 def _rate(ladder: Ladder, rung: Rung, dataset: Dataset) -> float:

@@ -60,7 +60,7 @@ def sweep(
     left = tuple(job for job in jobs if not stored_whole(job, dataset.fingerprint, root))
     placement = place(left, dataset, device=device, threads=threads, workers=workers, precision=precision)
     yield SweepStarted(jobs=jobs, left=left, placement=placement)
-    terms = placement.terms(root, threads, grows=True)
+    terms = placement.terms(root, grows=True)
     with closing(trainings(Backlog(jobs), dataset, terms, placement)) as events:
         yield from events
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from smallprint.jobs import placement
@@ -32,6 +34,17 @@ def test_without_a_gpu_there_is_a_training_per_core_or_per_so_many_threads(jobs:
     assert place(jobs[:3], digits).at_once == 3
     assert place(jobs, digits, device="cpu", workers=5) == Placement(device="cpu", at_once=5)
     assert place([], digits, device="cpu") == Placement(device="cpu", at_once=1)
+
+
+def test_trainings_have_the_threads_that_were_said_or_one_side_by_side_that_grows(
+    jobs: list[Job], digits: Dataset, tmp_path: Path
+) -> None:
+    said, side_by_side, alone = (
+        place(some, digits, threads=n) for some, n in ((jobs, 3), (jobs, None), (jobs[:1], None))
+    )
+    found = [placed.terms(tmp_path, grows=True) for placed in (said, side_by_side, alone)]
+    assert [(terms.threads, terms.grows) for terms in found] == [(3, False), (1, True), (None, False)]
+    assert not side_by_side.terms(tmp_path).grows
 
 
 def test_the_processor_has_no_bfloat16(jobs: list[Job], digits: Dataset) -> None:

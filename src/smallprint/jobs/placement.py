@@ -26,6 +26,7 @@ class Placement:
     at_once: int  # trainings
     together: bool = field(default=False)  # as one computation; else each in a process of its own
     precision: Precision = field(default="float32")  # of products
+    threads: int | None = field(default=None)  # of each, if that was said
     why: str = field(default="")
 
     @property
@@ -33,15 +34,14 @@ class Placement:
         """Whether each training has a process of its own."""
         return self.at_once > 1 and not self.together
 
-    def terms(self, root: Path, threads: int | None, *, grows: bool = False) -> Terms:
-        """For runs kept under a folder; with so many threads each, or one side by side, or as many as its size needs.
-
-        One that `grows` may have the cores of those that have ended.
+    def terms(self, root: Path, *, grows: bool = False) -> Terms:
+        """For runs kept under a folder. Where no threads are said, a training has one side by side, else as many as its
+        size needs; one that `grows` may have the cores of those that have ended.
         """
         own = 1 if self.side_by_side else None
         return Terms(
-            root=root, device=self.device, threads=threads or own, holder=os.getpid(), precision=self.precision,
-            grows=grows and self.side_by_side and threads is None,
+            root=root, device=self.device, threads=self.threads or own, holder=os.getpid(), precision=self.precision,
+            grows=grows and self.side_by_side and self.threads is None,
         )  # fmt: skip
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ def place(
     from smallprint.training import machine
 
     if device.startswith("cuda"):
-        return _on_gpu(jobs, dataset, device, workers, precision)
+        return replace(_on_gpu(jobs, dataset, device, workers, precision), threads=threads)
     reasons = []
     if device == "auto" and not machine.gpu():
         reasons.append("no GPU is here")
@@ -80,7 +80,7 @@ def place(
         there, cores = _on_gpu(jobs, dataset, "cuda", workers, precision), machine.cores()
         here, beyond = _seconds_per_step(jobs, dataset, there, cores)
         if beyond < here:
-            return replace(there, why=f"{here / beyond:.1f} times as fast as {cores} cores")
+            return replace(there, threads=threads, why=f"{here / beyond:.1f} times as fast as {cores} cores")
         reasons.append(f"{beyond / here:.1f} times as fast as the GPU")
     if precision == "bfloat16":
         raise NotationError("--precision bfloat16 needs a GPU; on the processor training is float32")
@@ -88,7 +88,7 @@ def place(
     at_once = max(1, min(most, len(jobs)))
     if workers == "auto" and at_once > 1:
         reasons.append(f"{threads} threads each" if threads and threads > 1 else "one per core")
-    return Placement(device="cpu", at_once=at_once, why="; ".join(reasons))
+    return Placement(device="cpu", at_once=at_once, threads=threads, why="; ".join(reasons))
 
 
 def _on_gpu(jobs: Sequence[Job], dataset: Dataset, device: str, workers: Workers, precision: Precision) -> Placement:
