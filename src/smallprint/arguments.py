@@ -13,7 +13,7 @@ import typer
 from smallprint.spec.errors import NotationError, listing, nearest, shown
 
 if TYPE_CHECKING:
-    from smallprint.results.runs import Precision
+    from smallprint.results.runs import PrecisionAsked
     from smallprint.spec.dataset import DataPlace
     from smallprint.spec.ladder import Ladder, Rung
     from smallprint.spec.ladder_file import FactsOf
@@ -40,7 +40,12 @@ Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N; auto: the GPU, if there is one and it is faster.")
 ]
 PrecisionText = Annotated[
-    str, typer.Option("--precision", metavar="PRECISION", help="Of products on a GPU: float32 or bfloat16.")
+    str,
+    typer.Option(
+        "--precision",
+        metavar="PRECISION",
+        help="Of products in training: float32, bfloat16, or auto, the faster one here.",
+    ),
 ]
 SplitText = Annotated[
     str | None,
@@ -170,7 +175,7 @@ class Means(TypedDict):
     workers: int | Literal["auto"]
     threads: int | None
     device: str
-    precision: Precision
+    precision: PrecisionAsked
 
 
 def means(workers: str, threads: int | None, device: str, precision: str) -> Means:
@@ -197,18 +202,17 @@ def worker_count(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def precision_named(text: str) -> Precision:
+def precision_named(text: str) -> PrecisionAsked:
     """The precision of products.
 
     Raises:
         NotationError: another word.
     """
-    if text == "float32":
-        return "float32"
-    if text == "bfloat16":
-        return "bfloat16"
-    guess = nearest(text, ("float32", "bfloat16"))
-    raise NotationError(f"--precision is float32 or bfloat16, not {shown(text)}{guess}")
+    known: tuple[PrecisionAsked, ...] = ("float32", "bfloat16", "auto")
+    for precision in known:
+        if text == precision:
+            return precision
+    raise NotationError(f"--precision is float32, bfloat16 or auto, not {shown(text)}{nearest(text, known)}")
 
 
 def check_device(device: str) -> None:

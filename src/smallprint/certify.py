@@ -13,7 +13,7 @@ from smallprint.results.assessment import RungResult, assess
 from smallprint.results.certification import Plan, make_plan, plan_path
 from smallprint.results.holding import Hold
 from smallprint.results.record import counted
-from smallprint.results.runs import Precision, Run, read_runs
+from smallprint.results.runs import PrecisionAsked, Run, read_runs
 from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import Clause, SeedVerdict, counted_clauses, judge_seed
 from smallprint.spec.ladder import Ladder, Rung
@@ -70,7 +70,7 @@ def certify(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = 1,
-    precision: Precision = "float32",
+    precision: PrecisionAsked = "float32",
     at_most: int = 200,
     record: str | Path | None = None,
 ) -> Generator[CertifyEvent, None, None]:

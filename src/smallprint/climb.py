@@ -12,7 +12,7 @@ from pathlib import Path
 from smallprint.jobs.job import EpochEnded, Job, RunEnded, RunLeft, RunStarted, with_teachers
 from smallprint.jobs.placement import Workers
 from smallprint.results.assessment import RungResult, assess
-from smallprint.results.runs import Precision, Run
+from smallprint.results.runs import PrecisionAsked, Run
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import SweepEvent, SweepStarted, sweep
 from smallprint.training.data import Dataset, load_dataset
@@ -46,7 +46,7 @@ def climb(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = 1,
-    precision: Precision = "float32",
+    precision: PrecisionAsked = "float32",
 ) -> Generator[ClimbEvent, None, None]:
     """Train the rungs of a ladder with `seeds` each, judge each, and report on the way.
 

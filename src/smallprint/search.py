@@ -15,7 +15,7 @@ from smallprint.jobs.job import LAST, Backlog, EpochEnded, Job, JobEvent, RunEnd
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.results.holding import Hold
 from smallprint.results.record import recorded
-from smallprint.results.runs import Epoch, Precision, Run, read_runs
+from smallprint.results.runs import Epoch, PrecisionAsked, Run, read_runs
 from smallprint.searching.candidate import START, Candidate
 from smallprint.searching.goal import Goal
 from smallprint.searching.margin import Margin, margin, telling
@@ -93,7 +93,7 @@ def search(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = "auto",
-    precision: Precision = "float32",
+    precision: PrecisionAsked = "float32",
 ) -> Generator[SearchEvent, None, None]:
     """Look for a smaller network that still keeps a ladder's contract.
 

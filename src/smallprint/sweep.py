@@ -12,7 +12,7 @@ from smallprint.jobs.crew import side_by_side
 from smallprint.jobs.job import Backlog, Job, JobEvent, Terms, stored_whole, with_teachers
 from smallprint.jobs.placement import Placement, Workers, place
 from smallprint.jobs.together import train_together
-from smallprint.results.runs import Precision
+from smallprint.results.runs import PrecisionAsked
 from smallprint.training.data import Dataset
 
 
@@ -36,7 +36,7 @@ def sweep(
     device: str = "cpu",
     threads: int | None = None,
     workers: Workers = 1,
-    precision: Precision = "float32",
+    precision: PrecisionAsked = "float32",
 ) -> Generator[SweepEvent, None, None]:
     """Train jobs of one ladder in their order, a teacher before its pupils; what happens, as it happens.
 

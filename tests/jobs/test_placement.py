@@ -7,6 +7,7 @@ import pytest
 from smallprint.jobs import placement
 from smallprint.jobs.job import Job
 from smallprint.jobs.placement import Placement, place
+from smallprint.results.runs import Precision
 from smallprint.spec.errors import NotationError
 from smallprint.spec.ladder import Ladder
 from smallprint.training import machine
@@ -47,7 +48,11 @@ def test_trainings_have_the_threads_that_were_said_or_one_side_by_side_that_grow
     assert not side_by_side.terms(tmp_path).grows
 
 
-def test_the_processor_has_no_bfloat16(jobs: list[Job], digits: Dataset) -> None:
+def test_a_processor_without_an_instruction_for_bfloat16_has_none(
+    jobs: list[Job], digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "_pairs_here", lambda: False)
+    assert place(jobs, digits, device="cpu", precision="auto") == place(jobs, digits, device="cpu")
     with pytest.raises(NotationError, match="--precision bfloat16 needs a GPU"):
         place(jobs, digits, device="cpu", precision="bfloat16")
 
@@ -68,22 +73,41 @@ def test_a_gpu_that_is_asked_for_takes_as_many_as_its_memory_or_as_the_number_sa
 
 @pytest.mark.parametrize(
     ("seconds", "device", "why"),
-    [((0.9, 0.1), "cuda", "9.0 times as fast as 8 cores"),
-     ((0.1, 0.3), "cpu", "3.0 times as fast as the GPU; one per core")],
+    [({"cpu": 0.9, "cuda": 0.1}, "cuda", "9.0 times as fast as 8 cores"),
+     ({"cpu": 0.1, "cuda": 0.3}, "cpu", "3.0 times as fast as the GPU; one per core")],
 )  # fmt: skip
 def test_a_short_timing_chooses_between_a_gpu_and_the_processor(
     jobs: list[Job], digits: Dataset, monkeypatch: pytest.MonkeyPatch,
-    seconds: tuple[float, float], device: str, why: str,
+    seconds: dict[str, float], device: str, why: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(machine, "gpu", lambda: True)
     monkeypatch.setattr(machine, "free_memory", lambda device: 1 << 40)
-    monkeypatch.setattr(placement, "_seconds_per_step", lambda *_: seconds)  # no GPU is here to be timed
+    # No GPU is here to be timed.
+    monkeypatch.setattr(placement, "_seconds_per_step", lambda _jobs, _data, where: seconds[where.device])
     found = place(jobs, digits)
     assert (found.device, found.why, found.together) == (device, why, device == "cuda")
 
 
-def test_the_timing_takes_steps_of_the_rung_with_the_most_jobs(jobs: list[Job], digits: Dataset) -> None:
-    there = Placement(device="cpu", at_once=2, together=True)  # the same code as on a GPU
-    here, beyond = placement._seconds_per_step(jobs[1:], digits, there, 8)
-    assert here > 0
-    assert beyond > 0
+@pytest.mark.parametrize(
+    ("seconds", "precision", "why"),
+    [({"float32": 0.3, "bfloat16": 0.2}, "bfloat16", "bfloat16, 1.5 times as fast as float32; one per core"),
+     ({"float32": 0.2, "bfloat16": 0.3}, "float32", "float32, 1.5 times as fast as bfloat16; one per core")],
+)  # fmt: skip
+def test_a_short_timing_chooses_between_the_precisions_of_a_processor_that_has_both(
+    jobs: list[Job], digits: Dataset, monkeypatch: pytest.MonkeyPatch,
+    seconds: dict[str, float], precision: str, why: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(placement, "_pairs_here", lambda: True)
+    monkeypatch.setattr(placement, "_seconds_per_step", lambda _jobs, _data, where: seconds[where.precision])
+    found = place(jobs, digits, device="cpu", precision="auto")
+    assert (found.device, found.precision, found.why) == ("cpu", precision, why)
+    assert place(jobs, digits, device="cpu", precision="bfloat16").precision == "bfloat16"
+
+
+@pytest.mark.parametrize("together", [False, True])  # the latter is the same code as on a GPU
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_timing_takes_steps_of_the_rung_with_the_most_jobs(
+    jobs: list[Job], digits: Dataset, together: bool, precision: Precision
+) -> None:
+    there = Placement(device="cpu", at_once=2, together=together, precision=precision)
+    assert placement._seconds_per_step(jobs[1:], digits, there) > 0

@@ -187,6 +187,24 @@ def test_the_number_of_threads_changes_no_bit_of_the_native_way(digits: Dataset)
     assert _fingerprint(one) == _fingerprint(two)
 
 
+def test_products_of_bfloat16_train_as_well_and_resuming_changes_no_bit(digits: Dataset) -> None:
+    said = {"optimiser": "sgd lr=0.05 momentum=0.9", "batch": 32, "epochs": 4, "average": "ema 0.98"}
+    network = "after conv: batchnorm relu; conv3-8,pad=1 conv3-8 maxpool conv3-12 gap conv1-10,bare"
+    exact, whole, begun, resumed = (
+        train(network, said, digits, precision=precision, way="native")
+        for precision in ("float32", *["bfloat16"] * 3)  # type: ignore[arg-type]
+    )
+    assert (exact.precision, whole.precision) == ("float32", "bfloat16")
+    apart = [abs(one.train_loss - other.train_loss) for one, other in zip(exact, whole, strict=True)]
+    assert 0 < max(apart) < 0.05
+    assert whole.epochs[-1].test_accuracy > 0.95
+    next(iter(begun))
+    resumed.restore(begun.checkpoint())
+    list(resumed)
+    assert _numbers(resumed.epochs) == _numbers(whole.epochs)
+    assert _fingerprint(resumed) == _fingerprint(whole)
+
+
 def test_what_cannot_be_compiled_is_trained_with_pytorch_and_says_why(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,8 +212,8 @@ def test_what_cannot_be_compiled_is_trained_with_pytorch_and_says_why(
         raise NativeError("no C compiler was found")
 
     monkeypatch.setattr(trainer, "NativeStep", missing)
-    trained = _train(digits)
-    assert trained.way == "pytorch"
+    trained = train(NETWORK, {"optimiser": "sgd lr=0.1"}, digits, precision="bfloat16")
+    assert (trained.way, trained.precision) == ("pytorch", "float32")
     assert trained.reason == "trained with PyTorch, many times slower: no C compiler was found"
     assert next(iter(trained)).train_total == 1438
     with pytest.raises(NativeError, match="no C compiler"):

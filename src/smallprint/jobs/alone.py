@@ -77,16 +77,19 @@ def _train(keeping: Keeping, dataset: Dataset, terms: Terms, spare: Callable[[],
         threads = terms.threads or machine.threads_for(trace.macs * recipe.batch)
         environment = machine.environment(smallprint.__version__, terms.device, threads)
         teacher = teacher_of(job, dataset, terms)
-        trainer = Trainer(trace, recipe, dataset, job.seed, device=terms.device, threads=terms.threads, teacher=teacher)
+        trainer = Trainer(
+            trace, recipe, dataset, job.seed,
+            device=terms.device, threads=terms.threads, precision=terms.precision, teacher=teacher,
+        )  # fmt: skip
         checkpoint = keeping.checkpoint()
         if checkpoint and not _restored(trainer, checkpoint):
             yield keeping.damaged()
             return
-        environment = replace(environment, threads=trainer.threads, way=trainer.way)
+        environment = replace(environment, threads=trainer.threads, way=trainer.way, precision=trainer.precision)
         yield keeping.started(tuple(trainer.epochs), environment, trainer.reason)
         for _ in trainer:
             # Only now the trainer has found out how many threads serve it best.
-            environment = replace(environment, threads=trainer.threads, way=trainer.way)
+            environment = replace(environment, threads=trainer.threads)
             yield keeping.epoch(tuple(trainer.epochs), environment, trainer.checkpoint())
             if keeping.missed:
                 yield keeping.stopped()

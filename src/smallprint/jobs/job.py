@@ -64,7 +64,7 @@ class Terms:
     threads: int | None  # of each training; None: as its size needs
     holder: int  # process that others are told to wait for
     grows: bool = False  # the last training may have the cores of those that have ended
-    precision: Precision = "float32"  # of products, where seeds are trained together
+    precision: Precision = "float32"  # of products
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from smallprint.jobs.job import Job, Terms
-from smallprint.results.runs import Precision
+from smallprint.results.runs import Precision, PrecisionAsked
 from smallprint.spec.errors import NotationError
 from smallprint.training.data import Dataset
 
@@ -58,37 +58,62 @@ def place(
     device: str = "auto",
     threads: int | None = None,
     workers: Workers = "auto",
-    precision: Precision = "float32",
+    precision: PrecisionAsked = "float32",
 ) -> Placement:
     """Choose for jobs that are left to train.
 
     On the processor, trainings of one thread each share no step, so that none waits for another: one per core, or per
     `threads` cores. On a GPU, the seeds of a rung are one computation, as large as its memory allows or as `workers`
-    says. "auto" takes the GPU where there is one and a short timing of the rung with the most jobs finds it faster.
+    says. "auto" takes the GPU where there is one, and bfloat16 where it can be had, if a short timing of the rung with
+    the most jobs finds it faster.
 
     Raises:
         NotationError: a precision that the device does not have.
     """
     from smallprint.training import machine
 
-    if device.startswith("cuda"):
-        return replace(_on_gpu(jobs, dataset, device, workers, precision), threads=threads)
-    reasons = []
-    if device == "auto" and not machine.gpu():
-        reasons.append("no GPU is here")
-    elif device == "auto" and jobs:
-        there, cores = _on_gpu(jobs, dataset, "cuda", workers, precision), machine.cores()
-        here, beyond = _seconds_per_step(jobs, dataset, there, cores)
-        if beyond < here:
-            return replace(there, threads=threads, why=f"{here / beyond:.1f} times as fast as {cores} cores")
-        reasons.append(f"{beyond / here:.1f} times as fast as the GPU")
-    if precision == "bfloat16":
-        raise NotationError("--precision bfloat16 needs a GPU; on the processor training is float32")
-    most = max(1, machine.cores() // (threads or 1)) if workers == "auto" else workers
-    at_once = max(1, min(most, len(jobs)))
-    if workers == "auto" and at_once > 1:
+    devices = ["cuda", "cpu"] if device == "auto" and machine.gpu() else ["cpu" if device == "auto" else device]
+    candidates = [
+        _on_processor(jobs, threads, workers, wanted) if where == "cpu"
+        else replace(_on_gpu(jobs, dataset, where, workers, wanted), threads=threads)
+        for where in devices
+        for wanted in _precisions(where, precision)
+    ]  # fmt: skip
+    if not candidates:
+        raise NotationError(
+            "--precision bfloat16 needs a GPU, or a processor that takes two products of it in one instruction (AVX512 "
+            "BF16, or ARM's BF16) and a C compiler; here training is float32, or say auto"
+        )
+    chosen, reasons = _fastest(candidates if jobs else candidates[-1:], jobs, dataset)
+    if device == "auto" and devices == ["cpu"]:
+        reasons.insert(0, "no GPU is here")
+    if chosen.device == "cpu" and workers == "auto" and chosen.at_once > 1:
         reasons.append(f"{threads} threads each" if threads and threads > 1 else "one per core")
-    return Placement(device="cpu", at_once=at_once, threads=threads, why="; ".join(reasons))
+    return replace(chosen, why="; ".join(reasons))
+
+
+def _precisions(device: str, asked: PrecisionAsked) -> list[Precision]:
+    """Those among what is asked for that a device has."""
+    wanted: list[Precision] = ["bfloat16", "float32"] if asked == "auto" else [asked]
+    if device == "cpu" and not _pairs_here():
+        return [precision for precision in wanted if precision != "bfloat16"]
+    return wanted
+
+
+def _pairs_here() -> bool:
+    from smallprint.training.native.compiler import NativeError, find_compiler
+
+    try:
+        return find_compiler().pairs
+    except NativeError:
+        return False
+
+
+def _on_processor(jobs: Sequence[Job], threads: int | None, workers: Workers, precision: Precision) -> Placement:
+    from smallprint.training import machine
+
+    most = max(1, machine.cores() // (threads or 1)) if workers == "auto" else workers
+    return Placement(device="cpu", at_once=max(1, min(most, len(jobs))), threads=threads, precision=precision)
 
 
 def _on_gpu(jobs: Sequence[Job], dataset: Dataset, device: str, workers: Workers, precision: Precision) -> Placement:
@@ -113,12 +138,33 @@ def _largest(jobs: Sequence[Job]) -> tuple[Job, int]:
     return next(job for job in jobs if job.rung.name == name), count
 
 
-def _seconds_per_step(jobs: Sequence[Job], dataset: Dataset, there: Placement, cores: int) -> tuple[float, float]:
-    """Of one training, with all cores busy, and with all of the GPU busy."""
+def _fastest(candidates: Sequence[Placement], jobs: Sequence[Job], dataset: Dataset) -> tuple[Placement, list[str]]:
+    """The fastest of some placements, timed where there is more than one, and by how much it is."""
+    from smallprint.training import machine
+
+    if len(candidates) == 1:
+        return candidates[0], []
+    seconds = [_seconds_per_step(jobs, dataset, candidate) for candidate in candidates]
+    least, chosen = min(zip(seconds, candidates, strict=True), key=lambda timed: timed[0])
+    reasons = []
+    elsewhere = [took for took, other in zip(seconds, candidates, strict=True) if other.device != chosen.device]
+    if elsewhere:
+        there = "the GPU" if chosen.device == "cpu" else f"{machine.cores()} cores"
+        reasons.append(f"{min(elsewhere) / least:.1f} times as fast as {there}")
+    for took, other in zip(seconds, candidates, strict=True):
+        if other.device == chosen.device and other.precision != chosen.precision:
+            reasons.append(f"{chosen.precision}, {took / least:.1f} times as fast as {other.precision}")
+    return chosen, reasons
+
+
+def _seconds_per_step(jobs: Sequence[Job], dataset: Dataset, placement: Placement) -> float:
+    """Of one training, with all cores busy, or with all of the GPU."""
+    from smallprint.training import machine
     from smallprint.training.timing import step_alone, step_together
 
     job, count = _largest(jobs)
     trace, recipe = job.ladder.trace(job.rung), job.rung.recipe
-    together = min(count, there.at_once)
-    beyond = step_together(trace, [recipe] * together, dataset, there.device, there.precision) / together
-    return step_alone(trace, recipe, dataset) / min(cores, len(jobs)), beyond
+    if not placement.together:
+        return step_alone(trace, recipe, dataset, placement.precision) / min(machine.cores(), len(jobs))
+    together = min(count, placement.at_once)
+    return step_together(trace, [recipe] * together, dataset, placement.device, placement.precision) / together

@@ -24,6 +24,7 @@ from smallprint.spec.errors import RunError, shown
 STATUSES = ("training", "finished", "diverged", "failed")
 Arrays = dict[str, NDArray[Any]]
 Precision = Literal["float32", "bfloat16"]  # of products
+PrecisionAsked = Precision | Literal["auto"]  # whichever is faster
 _T = TypeVar("_T", "Environment", "Stretch", "Run")
 
 

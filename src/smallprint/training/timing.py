@@ -16,11 +16,11 @@ _STEPS = 8  # of an epoch that is timed, where there are images for so many
 _ROUNDS = 5  # epochs on the processor, of which the fastest counts: what else runs there only adds
 
 
-def step_alone(trace: Trace, recipe: Recipe, dataset: Dataset) -> float:
+def step_alone(trace: Trace, recipe: Recipe, dataset: Dataset, precision: Precision = "float32") -> float:
     """Seconds of a step on one core."""
     plain = _plain(recipe, epochs=1 + _ROUNDS)
     few, steps = _few(dataset, recipe)
-    _ready, *timed = Trainer(trace, plain, few, seed=0, threads=1)
+    _ready, *timed = Trainer(trace, plain, few, seed=0, threads=1, precision=precision)
     return min(epoch.seconds for epoch in timed) / steps
 
 

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from smallprint.results.runs import Arrays, Epoch
+from smallprint.results.runs import Arrays, Epoch, Precision
 from smallprint.spec.network import Network
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Clock, Watched
@@ -32,7 +32,8 @@ class Trainer:
     Everything random is drawn from seed and epoch alone: the same seed gives the same bits on the same machine, and
     resuming needs no random state. `way` is how a step is computed: "native", C compiled for this network, whose
     results do not depend on the number of threads; "pytorch"; or "auto", native where it can be had (`reason` says
-    why not, where it cannot).
+    why not, where it cannot). `precision` is that of products in training; only the native step knows another than
+    float32, and `Trainer.precision` is the one in use.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Trainer:
         device: str = "cpu",
         threads: int | None = None,
         way: Way = "auto",
+        precision: Precision = "float32",
         teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.seed, self.dataset = recipe, seed, dataset
@@ -52,13 +54,16 @@ class Trainer:
         self.epochs: list[Epoch] = []
         check_teacher(trace, recipe, teacher)
         self.way, self.reason = way, ""
+        self.precision: Precision = "float32"
         self.step: Step
         if way == "native" and device != "cpu":
             raise NativeError(f"the native step runs on the processor, not on {device}")
         if way != "pytorch" and device == "cpu":
             try:
-                self.step = NativeStep(self.plan, recipe, dataset, seed, threads=threads, teacher=teacher)
-                self.way = "native"
+                self.step = NativeStep(
+                    self.plan, recipe, dataset, seed, threads=threads, precision=precision, teacher=teacher
+                )
+                self.way, self.precision = "native", precision
                 return
             except NativeError as fault:
                 if way == "native":
@@ -154,6 +159,7 @@ def train(
     device: str = "cpu",
     threads: int | None = None,
     way: Way = "auto",
+    precision: Precision = "float32",
     teacher: Trainer | Teacher | None = None,
 ) -> Trainer:
     """Make ready to train one network; iterate over the result for an Epoch per epoch.
@@ -171,4 +177,6 @@ def train(
     traced = trace(network, dataset.facts.input_shape, len(dataset.facts.classes))
     if isinstance(teacher, Trainer):
         teacher = Teacher(trace=teacher.trace, weights=teacher.weights())
-    return Trainer(traced, recipe, dataset, seed, device=device, threads=threads, way=way, teacher=teacher)
+    return Trainer(
+        traced, recipe, dataset, seed, device=device, threads=threads, way=way, precision=precision, teacher=teacher
+    )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smallprint.results.runs import Arrays
+from smallprint.results.runs import Arrays, Precision
 from smallprint.spec.network import Layer, Network, Operation
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
@@ -80,14 +80,16 @@ class Outcome:
     logits: NDArray[Any]  # in a test
 
 
-def native(case: Case, *, threads: int = 2, compiler: Compiler | None = None) -> Outcome:
+def native(
+    case: Case, *, threads: int = 2, compiler: Compiler | None = None, precision: Precision = "float32"
+) -> Outcome:
     """The step, natively: SGD's momentum is after one step the gradient itself."""
     planned = case.plan
     recipe = Recipe.parse({"optimiser": "sgd lr=0.1 momentum=0.9", "loss": f"cross-entropy smoothing={case.smoothing}"})
     channels = case.trace.input_shape[0]
     engine = Engine(
         planned, recipe, np.full(channels, MEAN), np.full(channels, DEVIATION),
-        batch=case.count, threads=threads, compiler=compiler,
+        batch=case.count, threads=threads, precision=precision, compiler=compiler,
     )  # fmt: skip
     state = State.of(planned)
     views = named(planned, state.parameters, state.running)

@@ -229,3 +229,19 @@ def test_two_libraries_of_one_process_keep_to_their_own_networks() -> None:
 def test_the_registers_are_those_of_the_instruction_set() -> None:
     for macros, registers in (("#define __AVX512F__ 1", 32), ("#define __AVX2__ 1", 16), ("", 16), ("__aarch64__", 32)):
         assert Compiler(command=("cc",), flags=(), macros=macros).registers == registers
+
+
+def test_a_processor_that_has_an_instruction_for_pairs_is_given_it(tmp_path: Path) -> None:
+    found = find_compiler()
+    try:
+        with_pairs = Compiler.of(found.command, "-mavx512f", "-mavx512bf16")
+    except NativeError:
+        pytest.skip("the compiler of this machine does not know AVX512 BF16")
+    without = Compiler.of(found.command, "-mno-avx512f")
+    assert (with_pairs.pairs, without.pairs) == (True, False)
+    (tmp_path / "pairs.c").write_text('#include "vectors.h"\nvoid f(V *s, P *a, P *b) { *s = dot(*s, *a, *b); }\n')
+    (tmp_path / "vectors.h").write_text(compiler._FIXED["vectors.h"])
+    for one, there in ((with_pairs, True), (without, False)):
+        command = [*one.command, *one.flags, "-O2", "-S", "pairs.c", "-o", "pairs.s"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        assert ("vdpbf16ps" in (tmp_path / "pairs.s").read_text()) == there

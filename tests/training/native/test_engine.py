@@ -177,7 +177,7 @@ def test_images_are_bytes_or_floats_in_one_piece(images: NDArray[np.generic]) ->
 
 def test_a_library_of_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     other = _plan("flatten linear-5", (1, 4, 4))
-    monkeypatch.setattr(engine, "write_source", lambda planned, registers: write_source(other, registers))
+    monkeypatch.setattr(engine, "write_source", lambda planned, registers, paired: write_source(other, registers))
     with pytest.raises(AssertionError, match="another network"):
         _engine(_plan("flatten linear-4", (1, 4, 4)))
 

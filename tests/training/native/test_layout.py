@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from smallprint.spec.network import Network
 from smallprint.spec.trace import trace
-from smallprint.training.native.layout import Layout, lay_out
+from smallprint.training.native.layout import Layout, Scratch, lay_out
 from smallprint.training.native.plan import plan
 
 IMAGE, MAP = 18 * 18, 4 * 18 * 18  # vectors
@@ -40,3 +40,14 @@ def test_what_is_kept_and_recorded_stands_behind_all_tensors() -> None:
     kept = _layout("conv3-4,pad=1 relu avgpool2 conv3-6,pad=1 gap")
     assert kept.kept == {1: kept.tensors[-1]}
     assert kept.stored == kept.tensors[-1] + quarter
+
+
+def test_scratch_memory_is_given_out_piece_by_piece_and_its_most_is_remembered() -> None:
+    scratch = Scratch()
+    assert scratch.room("first", 5) == "V *restrict first = g->scratch + 0;"
+    declared, held = scratch.held("second", (4, 6, 7), 3, "P")
+    assert declared == "P *restrict second = (P *)g->scratch + 5;"
+    assert (held.name, held.rows, scratch.taken) == ("second", 3, 5 + 4 * 7 * 3)
+    scratch.begin()
+    assert scratch.held("whole", (1, 2, 3), None)[0] == "V *restrict whole = g->scratch + 0;"
+    assert (scratch.taken, scratch.most) == (6, 89)

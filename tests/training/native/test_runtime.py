@@ -92,12 +92,12 @@ def test_masks_drop_their_share_and_do_not_follow_each_other() -> None:
 
 
 @cache
-def _built(folder: Path, *flags: str) -> Path | str:
+def _built(folder: Path, *flags: str, paired: bool = False) -> Path | str:
     """The driver with some flags; or why it cannot be had."""
     for name, text in compiler._FIXED.items():
         (folder / name).write_text(text, encoding="utf-8")
     found = find_compiler()
-    source = write_source(plan(trace(Network.parse(NETWORK), SHAPE)), found.registers)
+    source = write_source(plan(trace(Network.parse(NETWORK), SHAPE)), found.registers, paired=paired)
     (folder / "network.c").write_text(source, encoding="utf-8")
     shutil.copy(DRIVER, folder)
     program = folder / "driver"
@@ -118,9 +118,10 @@ def _run(program: Path, threads: int) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("flags", ["address,undefined", "thread"])
-def test_a_small_training_is_clean_under_the_sanitizers(flags: str, tmp_path: Path) -> None:
-    program = _built(tmp_path, f"-fsanitize={flags}", "-fno-sanitize-recover=all")
+def test_a_small_training_is_clean_under_the_sanitizers(flags: str, paired: bool, tmp_path: Path) -> None:
+    program = _built(tmp_path, f"-fsanitize={flags}", "-fno-sanitize-recover=all", paired=paired)
     if isinstance(program, str):
         pytest.skip(program)
     for threads in (1, 2, 3):

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import special
 
@@ -37,6 +38,11 @@ def _library() -> ctypes.CDLL:
         "void sum_of(const int32_t *mask, const V *x, float *y) { *y = sum(*(const I *)mask, *x); }",
         "void bits_of(const int32_t *mask, int32_t *y) { *y = bits(*(const I *)mask); }",
         "void lanes_of(int bits, int32_t *mask) { *(I *)mask = lanes((uint16_t)bits); }",
+        "void pair_of(const V *x, const V *y, P *both, int n)",
+        "{ for (int i = 0; i < n; i++) both[i] = pair(x[i], y[i]); }",
+        "void dot_of(V *sum, const P *a, const P *b, int n)",
+        "{ for (int i = 0; i < n; i++) sum[i] = dot(sum[i], a[i], b[i]); }",
+        "void spread_of(float x, float y, P *both) { *both = spread_pair(packed_pair(x, y)); }",
     ]  # fmt: skip
     return compiled("\n".join(lines))
 
@@ -104,3 +110,48 @@ def test_a_mask_becomes_bits_and_bits_a_mask_again() -> None:
         assert said[0] == sum(int(one) << lane for lane, one in enumerate(chosen))
         call(_library(), "lanes_of", int(said[0]), back)
         assert back.tolist() == np.where(chosen, -1, 0).tolist()
+
+
+def _pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """(N, 2); N is a multiple of the lanes."""
+    both = aligned(np.zeros((len(first), 2), np.uint16))
+    call(_library(), "pair_of", aligned(first), aligned(second), both, len(first) // lanes(_library()))
+    return both
+
+
+def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    return torch.from_numpy(values).bfloat16().view(torch.uint16).numpy()
+
+
+def test_a_pair_is_rounded_as_pytorch_rounds_to_bfloat16() -> None:
+    rng = np.random.default_rng(0)
+    with np.errstate(over="ignore"):
+        wide = (rng.normal(size=4096) * 10.0 ** rng.uniform(-44, 39, 4096)).astype(np.float32)
+    ties = (np.arange(4096, dtype=np.uint32) << 15 | 0x3F000000).view(np.float32)
+    ends = np.resize(np.array([0.0, -0.0, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-45], np.float32), 4096)
+    for first in (wide, ties, ends):
+        both = _pairs(first, wide)
+        np.testing.assert_array_equal(both[:, 0], _bfloat16(first))
+        np.testing.assert_array_equal(both[:, 1], _bfloat16(wide))
+    with np.errstate(invalid="ignore"):
+        none = np.full(64, np.inf, np.float32) - np.inf  # as arithmetic makes it
+    assert np.isnan((_pairs(none, none).astype(np.uint32) << 16).view(np.float32)).all()
+
+
+def test_a_dot_adds_the_products_of_both_halves_of_a_pair() -> None:
+    rng, count = np.random.default_rng(1), 64 * lanes(_library())
+    values = [rng.normal(size=count).astype(np.float32) for _ in range(4)]
+    start = aligned(rng.normal(size=count).astype(np.float32))
+    rounded = [torch.from_numpy(value).bfloat16().double().numpy() for value in values]
+    expected = start + rounded[0] * rounded[2] + rounded[1] * rounded[3]
+    call(_library(), "dot_of", start, _pairs(*values[:2]), _pairs(*values[2:]), 64)
+    np.testing.assert_allclose(start, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_packed_pair_of_weights_goes_to_all_lanes_bit_by_bit() -> None:
+    for first, second in ((1.5, -2.0), (0.0, 1e-40), (3.4e38, -1.0), (float("inf"), -0.0)):
+        both = aligned(np.zeros((lanes(_library()), 2), np.uint16))
+        call(_library(), "spread_of", first, second, both)
+        np.testing.assert_array_equal(
+            both, np.broadcast_to(_bfloat16(np.array([first, second], np.float32)), both.shape)
+        )

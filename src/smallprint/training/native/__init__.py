@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smallprint.results.runs import Precision
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.schedule import Rates
 from smallprint.training import machine
@@ -45,6 +46,7 @@ class NativeStep:
         seed: int,
         *,
         threads: int | None,
+        precision: Precision = "float32",
         teacher: Teacher | None = None,
     ) -> None:
         self.plan, self.recipe = plan, recipe
@@ -54,10 +56,11 @@ class NativeStep:
         self._state, self._averaged = initial_state(plan, seed), False
         batch = min(recipe.batch, len(self._labels))
 
-        def engine(plan: Plan) -> Engine:
-            return Engine(plan, recipe, *dataset.mean_and_deviation, batch=batch, threads=threads or machine.cores())
+        def engine(plan: Plan, precision: Precision = "float32") -> Engine:
+            cores = threads or machine.cores()
+            return Engine(plan, recipe, *dataset.mean_and_deviation, batch=batch, threads=cores, precision=precision)
 
-        self._engine = engine(plan)
+        self._engine = engine(plan, precision)
         self._teacher: tuple[Engine, State] | None = None
         if teacher:
             taught = planned(teacher.trace)

@@ -70,6 +70,11 @@ class Compiler:
         """Vector registers."""
         return 32 if "__AVX512F__" in self.macros or "__aarch64__" in self.macros else 16
 
+    @property
+    def pairs(self) -> bool:
+        """Whether it has an instruction for two products of bfloat16; see `dot` in vectors.h."""
+        return "__AVX512BF16__" in self.macros or "__ARM_FEATURE_BF16_VECTOR_ARITHMETIC" in self.macros
+
 
 @cache
 def find_compiler() -> Compiler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, product
 
 from smallprint.spec.trace import Shape
@@ -20,6 +20,19 @@ def block(head: str, body: Iterable[str]) -> Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What a kernel multiplies, in C; it sums up in vectors of floats."""
+
+    vector: str  # type
+    spread: str  # function that takes a packed weight to all lanes
+    product: str  # of {a} and {b}, added to {total}
+
+
+FLOATS = Numbers(vector="V", spread="spread", product="{total} += {a} * {b};")
+PAIRS = Numbers(vector="P", spread="spread_pair", product="{total} = dot({total}, {a}, {b});")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
     """One convolution as a kernel sees it: forward, or with `back` from its output's gradient to its input's."""
 
@@ -29,6 +42,8 @@ class Geometry:
     back: bool = False
     source_rows: int | None = None  # that memory holds at a time, if not all: row r stands where r % rows says
     target_rows: int | None = None  # read by the weight gradient; the convolution's own target is always whole
+    numbers: Numbers = field(default=FLOATS)
+    across: tuple[int, int] | None = field(default=None)  # stride and pad of columns, where they are not those of rows
 
     @property
     def inputs(self) -> int:
@@ -40,13 +55,18 @@ class Geometry:
         """Channels of one group."""
         return self.target[0] // self.convolution.groups
 
+    @property
+    def columns(self) -> tuple[int, int]:
+        """Stride and pad of columns."""
+        return self.across or (self.convolution.stride, self.convolution.pad)
+
     def column(self, target: int, tap: int) -> int | None:
         """Where a kernel's tap reads for one target column; None outside."""
-        conv = self.convolution
+        stride, pad = self.columns
         if not self.back:
-            found = target * conv.stride + tap - conv.pad
+            found = target * stride + tap - pad
         else:
-            found, rest = divmod(target + conv.pad - tap, conv.stride)
+            found, rest = divmod(target + pad - tap, stride)
             if rest:
                 return None
         return found if 0 <= found < self.source[2] else None
@@ -79,14 +99,19 @@ def place(row: str, held: int | None) -> str:
     return f"({row})" if held is None else f"(unsigned)({row}) % {held}"
 
 
-def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
-    """C that lays the weights out in the order in which `convolution` reads them."""
+def pack(geometry: Geometry, offset: int, registers: int, *, paired: bool = False) -> Lines:
+    """C that lays the weights out in the order in which `convolution` reads them; `paired`, two inputs' at a time."""
     conv = geometry.convolution
     k, within = conv.kernel, conv.kernel * conv.kernel
     if geometry.back:  # output channel o of this kernel is an input channel of the layer
-        weight = f"((group * {geometry.inputs} + i) * {geometry.outputs} + o) * {within}"
+        weight = f"((group * {geometry.inputs} + {{i}}) * {geometry.outputs} + o) * {within}"
     else:
-        weight = f"((group * {geometry.outputs} + o) * {geometry.inputs} + i) * {within}"
+        weight = f"((group * {geometry.outputs} + o) * {geometry.inputs} + {{i}}) * {within}"
+    weight = f"w[{weight} + ky * {k} + kx]"
+    inputs, value = geometry.inputs, weight.format(i="i")
+    if paired:
+        first, second = weight.format(i="2 * i"), weight.format(i="(2 * i + 1)")
+        inputs, value = -(-inputs // 2), f"packed_pair({first}, 2 * i + 1 < {inputs} ? {second} : 0.0f)"
     high, _ = tiling(geometry.outputs, geometry.target[2], registers)
     copies: Lines = []
     for size, blocks in groupby(parts(geometry.outputs, high), key=lambda part: part[1]):
@@ -94,10 +119,10 @@ def pack(geometry: Geometry, offset: int, registers: int) -> Lines:
         copies += [
             f"for (int b = {starts[0]}; b < {starts[-1] + size}; b += {size})",
             f"  for (int ky = 0; ky < {k}; ky++)",
-            f"    for (int i = 0; i < {geometry.inputs}; i++)",
+            f"    for (int i = 0; i < {inputs}; i++)",
             f"      for (int kx = 0; kx < {k}; kx++)",
             f"        for (int o = b; o < b + {size}; o++)",
-            f"          *to++ = w[{weight} + ky * {k} + kx];",
+            f"          *to++ = {value};",
         ]
     head = [f"const float *w = parameters + {conv.weight};", f"float *to = packed + {offset};"]
     return block("", [*head, *block(f"for (int group = 0; group < {conv.groups}; group++)", copies)])
@@ -110,22 +135,25 @@ def convolution(
 
     `extras` are its further parameters; `bias` among them is added.
 
-    `store(o, c)` is the C that takes a finished tile of values a<o>_<c> for output channels `channel` + o;
-    `at` points to the tile's first value in y, and `start` tells whether it is these channels' first tile.
+    `x` is of the geometry's numbers. `store(o, c)` is the C that takes a finished tile of values a<o>_<c> for output
+    channels `channel` + o; `at` points to the tile's first value in y, and `start` tells whether it is these channels'
+    first tile.
     """
     high, wide = tiling(geometry.outputs, geometry.target[2], registers)
+    vector = geometry.numbers.vector
     body: Lines = []
     for run in _column_runs(geometry, wide):
-        inner: Lines = [f"const V *restrict xt = x + {run.source} + t * {run.source_step};"]
+        inner: Lines = [f"const {vector} *restrict xt = x + {run.source} + t * {run.source_step};"]
         for size, blocks in groupby(parts(geometry.outputs, high), key=lambda part: part[1]):
             starts = [first for first, _ in blocks]
             inner += _tile(geometry, run, size, starts, store, biased=any("bias" in extra for extra in extras))
         channels = geometry.inputs * geometry.source[2]
-        group = [f"const V *restrict xg = xt + group * {channels};", *inner[1:]]
+        group = [f"const {vector} *restrict xg = xt + group * {channels};", *inner[1:]]
         looped = block(f"for (int group = 0; group < {geometry.convolution.groups}; group++)", group)
         body += block(f"for (int t = 0; t < {run.count}; t++)", [inner[0], *looped])
     rows = block("for (int r = from; r < to; r++)", [*geometry.rows(), *body])
-    parameters = ["const V *restrict x", "const float *restrict w", "V *restrict y", "int from", "int to", *extras]
+    read = [f"const {vector} *restrict x", "const float *restrict w"]
+    parameters = [*read, "V *restrict y", "int from", "int to", *extras]
     return block(f"static void {name}({', '.join(parameters)})", rows)
 
 
@@ -143,14 +171,12 @@ class _Run:
 
 def _column_runs(geometry: Geometry, wide: int) -> Iterator[_Run]:
     """Neighbouring column tiles, taken together where they read in the same pattern."""
-    conv = geometry.convolution
+    (stride, _), kernel = geometry.columns, geometry.convolution.kernel
     tiles = []
     for first, width in parts(geometry.target[2], wide):
-        base = first // conv.stride if geometry.back else first * conv.stride
+        base = first // stride if geometry.back else first * stride
         taps = tuple(
-            tuple(
-                (tap, found - base) for tap in range(conv.kernel) if (found := geometry.column(column, tap)) is not None
-            )
+            tuple((tap, found - base) for tap in range(kernel) if (found := geometry.column(column, tap)) is not None)
             for column in range(first, first + width)
         )
         tiles.append((first, base, taps))
@@ -171,24 +197,27 @@ def _tile(
 ) -> Lines:
     """All channel blocks of one size for one column tile."""
     kernel, inputs, width = geometry.convolution.kernel, geometry.inputs, geometry.source[2]
+    numbers = geometry.numbers
     per_output = kernel * kernel * inputs  # packed weights
     taps: Lines = []
     for kx in range(kernel):
         columns = [(c, offset) for c, reads in enumerate(run.taps) for tap, offset in reads if tap == kx]
-        taps += [f"const V x{kx}_{c} = xr[{offset}];" for c, offset in columns]
+        taps += [f"const {numbers.vector} x{kx}_{c} = xr[{offset}];" for c, offset in columns]
         for o in range(size if columns else 0):
-            taps += [f"const V w{kx}_{o} = spread(q[{kx * size + o}]);"]
-            taps += [f"a{o}_{c} += w{kx}_{o} * x{kx}_{c};" for c, _ in columns]
+            weight = f"w{kx}_{o}"
+            taps += [f"const {numbers.vector} {weight} = {numbers.spread}(q[{kx * size + o}]);"]
+            taps += [numbers.product.format(total=f"a{o}_{c}", a=weight, b=f"x{kx}_{c}") for c, _ in columns]
     channel_loop = block(
         f"for (int i = 0; i < {inputs}; i++, xr += {width}, q += {kernel * size})",
         taps,
     )
     skipped = [f"if ({geometry.skipped}) continue;"] if geometry.skipped else []
+    source_row = place(geometry.row, geometry.source_rows)
     row_loop = block(
         "for (int ky = first; ky < last; ky++)",
         [
             *skipped,
-            f"const V *restrict xr = xg + {place(geometry.row, geometry.source_rows)} * {geometry.source[0] * width};",
+            f"const {numbers.vector} *restrict xr = xg + {source_row} * {geometry.source[0] * width};",
             f"const float *restrict q = wb + ky * {kernel * inputs * size};",
             *channel_loop,
         ],
@@ -243,8 +272,9 @@ def weight_gradient(name: str, geometry: Geometry, registers: int, sign: str | N
     ]
     looped = block(f"for (int slice = from; slice < to; slice += {held})", slices)
     out, valid = ("float *restrict out", ", I valid") if sign else ("V *restrict out", "")
+    read = f"const {geometry.numbers.vector} *restrict"
     return block(
-        f"static void {name}(const V *restrict x, const V *restrict d, {out}, int from, int to{valid})",
+        f"static void {name}({read} x, {read} d, {out}, int from, int to{valid})",
         block(f"for (int group = 0; group < {conv.groups}; group++)", looped),
     )
 
@@ -255,7 +285,7 @@ def _gradient_tile(
     """One tile over the rows of a slice, with at least so many sums: few alone would wait."""
     conv = geometry.convolution
     (outputs, inputs), (first_tap, tap_count) = size, taps
-    width, target_width = geometry.source[2], geometry.target[2]
+    width, target_width, vector = geometry.source[2], geometry.target[2], geometry.numbers.vector
     names = [(o, i, k) for o in range(outputs) for i in range(inputs) for k in range(first_tap, first_tap + tap_count)]
     ways = -(-least // len(names))  # sums of each weight, of every other column
     source_row = place(f"r * {conv.stride} + ky - {conv.pad}", geometry.source_rows)
@@ -263,8 +293,8 @@ def _gradient_tile(
     row_loop = block(
         "for (int r = first; r < last; r++)",
         [
-            f"const V *restrict xs = x + ({source_row} * {geometry.source[0]} + xg) * {width};",
-            f"const V *restrict ds = d + ({target_row} * {geometry.target[0]} + dg) * {target_width};",
+            f"const {vector} *restrict xs = x + ({source_row} * {geometry.source[0]} + xg) * {width};",
+            f"const {vector} *restrict ds = d + ({target_row} * {geometry.target[0]} + dg) * {target_width};",
             *_gradient_columns(geometry, size, taps, ways),
         ],
     )
@@ -285,19 +315,20 @@ def _gradient_tile(
 def _gradient_columns(geometry: Geometry, size: tuple[int, int], taps: tuple[int, int], ways: int) -> Lines:
     """C loops over a row's columns, so many at a time that read the same taps; each adds to sums of its own."""
     outputs, inputs = size
-    stride, width, target_width = geometry.convolution.stride, geometry.source[2], geometry.target[2]
+    (stride, pad), width, target_width = geometry.columns, geometry.source[2], geometry.target[2]
+    vector, product_of = geometry.numbers.vector, geometry.numbers.product.format
     lines: Lines = []
     for reads, columns in groupby(range(target_width), key=lambda column: _reads(geometry, column, taps)):
         run = list(columns) if reads else []
         whole = len(run) // ways * ways
         for part, step in ((run[:whole], ways), (run[whole:], 1)):
-            body = [f"const V *restrict xr = xs + c * {stride}, *restrict dr = ds + c;"]
+            body = [f"const {vector} *restrict xr = xs + c * {stride}, *restrict dr = ds + c;"]
             for way in range(step):
-                body += [f"const V d{o}_{way} = dr[{o * target_width + way}];" for o in range(outputs)]
+                body += [f"const {vector} d{o}_{way} = dr[{o * target_width + way}];" for o in range(outputs)]
                 for i, k in product(range(inputs), reads):
-                    read = i * width + k - geometry.convolution.pad + way * stride
-                    body.append(f"const V x{i}_{k}_{way} = xr[{read}];")
-                    body += [f"a{o}_{i}_{k}_{way} += d{o}_{way} * x{i}_{k}_{way};" for o in range(outputs)]
+                    x = f"x{i}_{k}_{way}"
+                    body.append(f"const {vector} {x} = xr[{i * width + k - pad + way * stride}];")
+                    body += [product_of(total=f"a{o}_{i}_{k}_{way}", a=f"d{o}_{way}", b=x) for o in range(outputs)]
             lines += block(f"for (int c = {part[0]}; c < {part[-1] + 1}; c += {step})", body) if part else []
     return lines
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
-from smallprint.training.native.passes import Record
+from smallprint.spec.trace import Shape
+from smallprint.training.native.passes import Held, Record
 from smallprint.training.native.plan import Plan
 
 
@@ -22,6 +23,31 @@ class Layout:
     stored: int  # vectors of all tensors
     returned: int  # and of their gradients
     masks: int  # words
+
+
+class Scratch:
+    """A thread's memory, from which a stage takes room for what it works out on its way."""
+
+    def __init__(self) -> None:
+        self.most = 0  # vectors, of any way so far
+        self.taken = 0  # of this one
+
+    def begin(self) -> None:
+        """Another way: all of it is free again."""
+        self.taken = 0
+
+    def room(self, name: str, vectors: int, kind: str = "V") -> str:
+        """C that declares so much of it."""
+        at = self.taken
+        self.taken += vectors
+        self.most = max(self.most, self.taken)
+        cast = "" if kind == "V" else f"({kind} *)"
+        return f"{kind} *restrict {name} = {cast}g->scratch + {at};"
+
+    def held(self, name: str, shape: Shape, rows: int | None, kind: str = "V") -> tuple[str, Held]:
+        """The same for so many rows of a tensor at a time, or for all."""
+        channels, height, width = shape
+        return self.room(name, channels * width * (rows or height), kind), Held(name=name, rows=rows)
 
 
 def lay_out(plan: Plan) -> Layout:

@@ -11,12 +11,12 @@ from smallprint.training.native.plan import Plan
 from smallprint.training.native.stages import StageWriter
 
 
-def write_source(plan: Plan, registers: int) -> str:
-    """The C of a network, for a processor with that many vector registers."""
+def write_source(plan: Plan, registers: int, *, paired: bool = False) -> str:
+    """The C of a network, for a processor with that many vector registers; `paired`, with products of bfloat16."""
     layout = lay_out(plan)
     writers, packed = [], 0
     for index in range(len(plan.stages)):
-        writers.append(StageWriter(plan, layout, index, packed, registers))
+        writers.append(StageWriter(plan, layout, index, packed, registers, paired=paired))
         packed += writers[-1].packed
     lines = [
         "#include <string.h>",
@@ -37,7 +37,7 @@ def write_source(plan: Plan, registers: int) -> str:
             layout,
             {
                 "packed": packed,
-                "scratch": max(prod(plan.input_shape) + 1, *(writer.scratch for writer in writers)),
+                "scratch": max(prod(plan.input_shape) + 1, *(writer.scratch.most for writer in writers)),
             },
         ),
     ]

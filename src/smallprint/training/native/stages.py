@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 from smallprint.spec.trace import Shape
 from smallprint.training.native import passes, pointwise
 from smallprint.training.native.bands import Band, ahead, behind
-from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, place, weight_gradient
-from smallprint.training.native.layout import Layout
+from smallprint.training.native.convolutions import ConvolutionWriter, Parts
+from smallprint.training.native.kernels import Lines, block
+from smallprint.training.native.layout import Layout, Scratch
 from smallprint.training.native.passes import Held, Record, Rows
 from smallprint.training.native.plan import Activation, Add, Convolution, Copy, Dropout, Norm, Pass, Plan, Pointwise
 
@@ -36,35 +36,39 @@ def _word(operation: Pointwise) -> str:
 class StageWriter:
     """Writes `forward_<index>` and `backward_<index>`, and the functions they call."""
 
-    def __init__(self, plan: Plan, layout: Layout, index: int, packed: int, registers: int) -> None:
-        """Of the stage of that index; `packed` floats of weights stand before its own, tiles take `registers`."""
-        self.plan, self.layout, self.index, self.registers = plan, layout, index, registers
+    def __init__(
+        self, plan: Plan, layout: Layout, index: int, packed: int, registers: int, *, paired: bool = False
+    ) -> None:
+        """Of the stage of that index; for the others see `ConvolutionWriter`."""
+        self.plan, self.layout, self.index = plan, layout, index
         self.stage = stage = plan.stages[index]
-        self.scratch = 0  # vectors taken so far
+        self.scratch = Scratch()
         self.packed = 0  # floats of packed weights
         self.packing: Lines = []
-        self.functions: Lines = []
         added = frozenset[int]().union(*(other.added for other in plan.stages)) - {0}
         self.wanted = {tensor: layout.gradients[tensor] for tensor in added}  # what a skip gives a gradient to
         self.needs_gradient = stage.source > 0
         self.kernel = stage.kernel
         self.reader = plan.stages[index + 1] if self.kernel is not None else None
         self.ahead, self.behind = ahead(stage), behind(stage, self.reader)
-        if stage.norm:
-            self.functions += self._seen()
+        self.convolution: ConvolutionWriter | None = None
         if isinstance(self.kernel, Convolution):
-            self._convolutions(self.kernel, packed)
+            self.convolution = ConvolutionWriter(
+                index, stage, self.kernel, self.ahead, self.behind, packed=packed, registers=registers, paired=paired,
+                store=self._store_summed, store_back=self._store_back if self.needs_gradient else None,
+            )  # fmt: skip
+            self.packed, self.packing = self.convolution.packed, self.convolution.packing
 
     def lines(self) -> Lines:
         """Both functions, and those they call first."""
-        self.scratch = 0
+        self.scratch.begin()
         forward = [*pointwise.draws(self.stage.passes), *self._forward()]
-        ahead, self.scratch = self.scratch, 0
+        self.scratch.begin()
         backward = self._backward() or ["(void)g;"]
-        self.scratch = max(ahead, self.scratch)
         return [
             self._caption(),
-            *self.functions,
+            *(self._seen() if self.stage.norm else []),
+            *(self.convolution.functions if self.convolution else []),
             *block(f"static void forward_{self.index}(struct group *g)", forward),
             "",
             *block(f"static void backward_{self.index}(struct group *g)", backward),
@@ -84,17 +88,6 @@ class StageWriter:
             case None:
                 words.append("the loss")
         return ", ".join([*words, f"stored as {_shown(self.stage.output_shape)}"])
-
-    def _room(self, name: str, vectors: int) -> str:
-        """C that declares so much of the thread's scratch memory."""
-        at = self.scratch
-        self.scratch += vectors
-        return f"V *restrict {name} = g->scratch + {at};"
-
-    def _held(self, name: str, shape: Shape, rows: int | None) -> tuple[str, Held]:
-        """Scratch memory for so many rows of a tensor at a time, or for all."""
-        channels, height, width = shape
-        return self._room(name, channels * width * (rows or height)), Held(name=name, rows=rows)
 
     def _kept(self) -> str:
         """C that declares where what the kernel reads is kept from forward to backward."""
@@ -143,7 +136,7 @@ class StageWriter:
             if self.stage.kept:
                 room, target = self._kept(), Held(name="p0")
             else:
-                room, target = self._held(f"p{number}", part.output_shape, band.staged if last else None)
+                room, target = self.scratch.held(f"p{number}", part.output_shape, band.staged if last else None)
             declared.append(room)
             rows = Rows(first="staged", last="wanted") if last else Rows.all(part.output_shape)
             lines += passes.forward(
@@ -154,30 +147,6 @@ class StageWriter:
         return declared, lines, reads
 
     # --- forward ---
-
-    def _convolutions(self, conv: Convolution, packed: int) -> None:
-        stage, registers = self.stage, self.registers
-        ahead = Geometry(
-            convolution=conv, source=stage.staged_shape, target=stage.output_shape, source_rows=self.ahead.staged
-        )
-        extras = ["const float *restrict bias"] if conv.bias is not None else []
-        extras += ["V *restrict sums"] if stage.norm else []
-        self.functions += convolution(f"convolve_{self.index}", ahead, registers, self._store_summed, *extras)
-        around = replace(ahead, source_rows=self.behind.staged, target_rows=self.behind.stored)
-        sign = None if self.behind.parts else "=" if conv.first else "+="
-        self.functions += weight_gradient(f"weigh_{self.index}", around, registers, sign)
-        weights = conv.kernel**2 * ahead.inputs * stage.output_shape[0]
-        self.packing += pack(ahead, packed, registers)
-        self.packs = (packed, packed + weights)
-        self.packed = weights
-        if self.needs_gradient:
-            back = Geometry(
-                convolution=conv, source=stage.output_shape, target=stage.staged_shape, back=True,
-                source_rows=self.behind.stored,
-            )  # fmt: skip
-            self.functions += convolution(f"return_{self.index}", back, registers, self._store_back)
-            self.packing += pack(back, packed + weights, registers)
-            self.packed += weights
 
     def _store_summed(self, outputs: int, columns: int) -> Lines:
         """Store a tile of the kernel's output and add it to the norm's sums."""
@@ -229,14 +198,12 @@ class StageWriter:
         channels = stage.output_shape[0]
         if norm:
             lines += [
-                self._room("sums", 3 * channels),
+                self.scratch.room("sums", 3 * channels),
                 f"for (int i = 0; i < {3 * channels}; i++) sums[i] = (V){{0}};",
             ]
-        if isinstance(self.kernel, Convolution):
-            bias = "" if self.kernel.bias is None else f", g->parameters + {self.kernel.bias}"
-            sums = ", sums" if norm else ""
-            call = f"convolve_{self.index}({reads[-1]}, g->packed + {self.packs[0]}, y, from, end{bias}{sums});"
-            lines += self._bands(self.ahead, [*staging, call])
+        if self.convolution:
+            begin, body = self.convolution.forward(reads[-1], self.scratch)
+            lines += [*begin, *self._bands(self.ahead, [*staging, *body])]
         else:
             every = Rows.all(stage.staged_shape)
             copy = passes.each(stage.staged_shape, every, [], [f"y[{self._place()}] = {reads[-1]}[at];"])
@@ -269,8 +236,7 @@ class StageWriter:
         (see `passes.undo_each`), or of what the batch norm in it made (see `passes.left`), so that the rest of the way
         back through that pass, which the norm holds up, is left to the stage that stored it.
         """
-        conv = self.kernel if isinstance(self.kernel, Convolution) else None
-        if not (conv or self.needs_gradient):
+        if not (self.convolution or self.needs_gradient):
             return []
         # Of a pooling with a record, the winners are what there is to go through once more.
         stage, record, passed = self.stage, self.layout.records.get(self.index), self.stage.passes
@@ -285,11 +251,11 @@ class StageWriter:
         begin, body = self._incoming()
         body += staging
         end: Lines = []
-        if conv:
-            parts = self._weights_back(conv, reads[-1])
+        if self.convolution:
+            parts = self.convolution.weights_back(reads[-1], self.scratch)
             begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
         if self.needs_gradient:
-            parts = self._source_back(conv, reads, derivatives)
+            parts = self._source_back(reads, derivatives)
             begin, body, end = begin + parts[0], body + parts[1], end + parts[2]
         return [*declared, *begin, *self._bands(self.behind, body), *end]
 
@@ -301,44 +267,21 @@ class StageWriter:
             return [], None
         if not (isinstance(self.kernel, Convolution) and self.kernel.reads_all(self.stage.staged_shape[1])):
             return [], None
-        room, held = self._held("derivatives", self.stage.staged_shape, self.behind.staged)
+        room, held = self.scratch.held("derivatives", self.stage.staged_shape, self.behind.staged)
         return [room], held
 
-    def _weights_back(self, conv: Convolution, read: str) -> tuple[Lines, Lines, Lines]:
-        """C before, in and after the bands: the gradient of the kernel's weights."""
-        channels, _, width = self.stage.output_shape
-        sum_up = "write_sums" if conv.first else "add_sums"
-        weights, gradient = self.packs[1] - self.packs[0], f"g->partial + {conv.weight}"
-        begin: Lines = []
-        body = [f"weigh_{self.index}({read}, d, {gradient}, from, end, g->valid);"]
-        end: Lines = []
-        if self.behind.parts:
-            begin = [self._room("parts", weights), f"memset(parts, 0, {weights} * sizeof *parts);"]
-            body = [f"weigh_{self.index}({read}, d, parts, from, end);"]
-            end = [f"{sum_up}(g->valid, parts, {weights}, {gradient});"]
-        if conv.bias is not None:
-            begin += [self._room("biases", channels), f"memset(biases, 0, {channels} * sizeof *biases);"]
-            row = f"d + {place('r', self.behind.stored)} * {channels * width}"
-            columns = [f"const V *restrict at = {row} + ch * {width};", "V total = {0};"]
-            columns += [f"for (int c = 0; c < {width}; c++) total += at[c];", "biases[ch] += total;"]
-            looped = block(f"for (int ch = 0; ch < {channels}; ch++)", columns)
-            body += block("for (int r = from; r < end; r++)", looped)
-            end.append(f"{sum_up}(g->valid, biases, {channels}, g->partial + {conv.bias});")
-        return begin, body, end
-
-    def _source_back(
-        self, conv: Convolution | None, reads: list[str], derivatives: Held | None
-    ) -> tuple[Lines, Lines, Lines]:
+    def _source_back(self, reads: list[str], derivatives: Held | None) -> Parts:
         """C before, in and after the bands: the gradient of what the stage reads."""
         passed, plain = self.passed, all(map(self.stage.plain, range(len(self.passed))))
         alone = "" if self.stage.source in self.wanted else "restrict "  # a skip's share comes there by another way
         begin = [f"V *{alone}to = g->gradients + {self.layout.gradients[self.stage.source]};"]
         direct = plain and len(passed) <= 1
         if not direct:
-            begin.append(self._room("s", prod(self.stage.staged_shape)))
+            begin.append(self.scratch.room("s", prod(self.stage.staged_shape)))
         target = "to" if direct else "s"
-        if conv:
-            body = [f"return_{self.index}(d, g->packed + {self.packs[1]}, {target}, returned, ready);"]
+        if self.convolution:
+            opened, body = self.convolution.source_back(target, self.scratch)
+            begin += opened
         else:
             every = Rows.all(self.stage.staged_shape)  # what a skip adds is read by a convolution, never copied
             body = passes.each(self.stage.staged_shape, every, [], [f"{target}[at] = d[{self._place()}];"])
@@ -350,7 +293,7 @@ class StageWriter:
             ready = ready.times(passed[0].pool.height)
         opened, summed, closed = passes.norm_gradients(passed[0], self.layout.tensors, "x", "to", ready, derivatives)
         channels = self.stage.input_shape[0] if summed else 0
-        begin += [self._room(name, channels) for name in ("levels", "slopes") if summed]
+        begin += [self.scratch.room(name, channels) for name in ("levels", "slopes") if summed]
         return begin + opened, body + summed, closed
 
     def _later_passes_back(self, reads: list[str]) -> Lines:
@@ -363,14 +306,14 @@ class StageWriter:
             if not self.stage.plain(number):
                 target = "to" if number == 0 else f"s{number}"
                 if number:
-                    lines.append(self._room(target, prod(part.input_shape)))
+                    lines.append(self.scratch.room(target, prod(part.input_shape)))
                 lines += passes.scatter(part, tensors, read, gradient, target)
                 gradient = target
             if number:
                 ends = number == 1 and self.stage.plain(0)
                 target = "to" if ends else f"t{number}"
                 if not ends:
-                    lines.append(self._room(target, prod(part.input_shape)))
+                    lines.append(self.scratch.room(target, prod(part.input_shape)))
                 every = Rows.all(part.input_shape)
                 lines += passes.backward(part, tensors, read, gradient, Held(name=target), every, self.wanted)
                 gradient = target
@@ -382,7 +325,7 @@ class StageWriter:
         given = f"g->gradients + {self.layout.gradients[self.index + 1]}"
         if self.reader is None or not self.reader.passes:
             return [f"const V *restrict d = {given};"], []
-        room, d = self._held("d", self.stage.output_shape, self.behind.stored)
+        room, d = self.scratch.held("d", self.stage.output_shape, self.behind.stored)
         declared = [f"const V *restrict stored = g->tensors + {at}, *restrict given = {given};", room]
         record = self.layout.records.get(self.index + 1)
         return declared, passes.backward(
