@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmarks._course import BATCH, course_network
 from benchmarks._turns import Work
+from smallprint.results.runs import Precision
 from smallprint.spec.ladder_file import read_ladder
 from smallprint.spec.recipe import Recipe
 from smallprint.spec.trace import Trace
@@ -80,9 +81,10 @@ def tensor_training(dataset: Dataset, side: str) -> Work:
     return epoch
 
 
-def our_training(dataset: Dataset, threads: int) -> Work:
+def our_training(dataset: Dataset, threads: int, precision: Precision = "float32") -> Work:
     """An epoch by our trainer, with the native step."""
     trace, recipe = the_rung()
-    # As many epochs as any number of rounds asks for.
-    epochs = iter(Trainer(trace, replace(recipe, epochs=1000), dataset, seed=0, threads=threads, way="native"))
+    longest = replace(recipe, epochs=1000)  # as many as any number of rounds asks for
+    trainer = Trainer(trace, longest, dataset, seed=0, threads=threads, way="native", precision=precision)
+    epochs = iter(trainer)
     return lambda: next(epochs).seconds

@@ -108,6 +108,7 @@ def _epochs(found: Sequence[Mapping[str, Any]]) -> str:
         "bfloat16": "the same, bfloat16 autocast",
         "compile": "the same, torch.compile",
         "ours": "**smallprint**",
+        "pairs": "**smallprint**, bfloat16",
     }
     head = ["threads", "trained by"]
     columns: list[dict[tuple[int, str], list[str]]] = []  # two of every processor

@@ -260,6 +260,7 @@ def speed_epoch() -> str:
         "bfloat16": "PyTorch, bfloat16 autocast",
         "compile": "PyTorch, torch.compile",
         "ours": "smallprint",
+        "pairs": "smallprint, bfloat16",
     }
     every = results(FOLDER.parent, "epoch")
     groups = {

@@ -30,7 +30,8 @@ def _step_here() -> str:
     from smallprint.training.native.compiler import NativeError, find_compiler
 
     try:
-        return f"native, compiled by {find_compiler()}"
+        compiler = find_compiler()
+        return f"native, compiled by {compiler}{'; products of bfloat16 can be had' if compiler.pairs else ''}"
     except NativeError as fault:
         return f"PyTorch's, many times slower: {fault}"
 

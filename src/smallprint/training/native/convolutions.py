@@ -54,7 +54,7 @@ class ConvolutionWriter:
         self.paired_ahead = paired and convolution_pays(self.ahead)
         self.paired_around = paired and gradient_pays(self.around)
         self.paired_back = paired and convolution_pays(self.back)
-        extras = [*(["const float *restrict bias"] if conv.bias is not None else [])]
+        extras = ["const float *restrict bias"] if conv.bias is not None else []
         extras += ["V *restrict sums"] if stage.norm else []
         self._predict = self._function("convolve", self.ahead, store, *extras)
         if self.paired_ahead:
@@ -66,7 +66,7 @@ class ConvolutionWriter:
             self._return = self._function("return", self.back, store_back, paired=self.paired_back)
 
     def _function(self, word: str, geometry: Geometry, store: Store, *extras: str, paired: bool = False) -> str:
-        """Write one function and the packing of its weights; C of its name, and of where those stand."""
+        """Write one function and the packing of its weights; C that calls it, up to those, open for what it reads."""
         name, at = f"{word}_{self.index}", self.offset + self.packed
         read = by_channel(geometry) if paired else geometry
         self.functions += convolution(name, read, self.registers, store, *extras)
