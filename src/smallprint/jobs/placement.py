@@ -95,7 +95,7 @@ def place(
 def _precisions(device: str, asked: PrecisionAsked) -> list[Precision]:
     """Those among what is asked for that a device has."""
     wanted: list[Precision] = ["bfloat16", "float32"] if asked == "auto" else [asked]
-    if device == "cpu" and not _pairs_here():
+    if "bfloat16" in wanted and device == "cpu" and not _pairs_here():
         return [precision for precision in wanted if precision != "bfloat16"]
     return wanted
 
