@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -34,11 +35,11 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (x, w), (d,), conv = context.saved_tensors, gradients, context.conv
-        given = conv.stride, conv.padding, 1, conv.groups
+        given = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups}
         back = (_bfloat16(w), _bfloat16(d)) if convolution_pays(_geometry(conv, x.shape, back=True)) else (w, d)
         around = (_bfloat16(x), _bfloat16(d)) if gradient_pays(_geometry(conv, x.shape)) else (x, d)
-        dx = conv2d_input(x.shape, *back, *given)
-        return dx, conv2d_weight(around[0], w.shape, around[1], *given), None
+        dx = conv2d_input(x.shape, *back, **given)
+        return dx, conv2d_weight(around[0], w.shape, around[1], **given), None
 
 
 def _bfloat16(values: Tensor) -> Tensor:
@@ -66,10 +67,10 @@ def _rounded(case: Case, monkeypatch: pytest.MonkeyPatch) -> Outcome:
             if isinstance(module, nn.Conv2d):
 
                 def forward(x: Tensor, conv: nn.Conv2d = module) -> Tensor:
-                    y = _Rounded.apply(x, conv.weight, conv)  # type: ignore[no-untyped-call]
+                    y: Tensor = _Rounded.apply(x, conv.weight, conv)  # type: ignore[no-untyped-call]
                     return y if conv.bias is None else y + conv.bias[:, None, None]
 
-                module.forward = forward  # type: ignore[method-assign]
+                module.forward = forward  # type: ignore[method-assign,assignment]
         return model
 
     with monkeypatch.context() as patched:
@@ -88,25 +89,32 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("cache", [None, 150], ids=["whole", "some rows at a time"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
 def test_a_step_by_pairs_is_that_of_pytorch_with_products_of_bfloat16(
-    network: str, cache: int | None, monkeypatch: pytest.MonkeyPatch
+    network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if cache:
-        monkeypatch.setattr(bands, "_CACHE", cache)
+    _hold_against_rounding(network, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["padded", "odd channels and columns", "shared and biased"])
+def test_a_step_by_pairs_some_rows_at_a_time_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "_CACHE", 150)
+    _hold_against_rounding(NETWORKS[name], monkeypatch)
+
+
+def _hold_against_rounding(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = case(network, (3, 11, 12), count=21)
     by_pairs, exact, rounded = native(found, precision="bfloat16"), pytorch(found), _rounded(found, monkeypatch)
 
     def off(one: Outcome, other: Outcome) -> float:
         """How far apart the gradients are, as a share of all of them."""
-        apart = sum(((one.gradients[name] - value) ** 2).sum() for name, value in other.gradients.items())
-        return float(apart / sum((value**2).sum() for value in other.gradients.values())) ** 0.5
+        apart = sum(float(((one.gradients[name] - value) ** 2).sum()) for name, value in other.gradients.items())
+        return math.sqrt(apart / sum(float((value**2).sum()) for value in other.gradients.values()))
 
     assert off(rounded, exact) > 5e-4  # what is rounded can be seen
     assert off(by_pairs, rounded) < off(rounded, exact) / 8
     assert by_pairs.loss == pytest.approx(rounded.loss, rel=1e-4)
-    np.testing.assert_array_equal(by_pairs.logits, native(found).logits)  # predictions are never rounded
+    assert np.abs(by_pairs.logits - exact.logits).max() < 1e-5 * np.abs(exact.logits).max()  # never rounded
 
 
 def test_the_number_of_threads_changes_no_bit_of_a_step_by_pairs() -> None:
