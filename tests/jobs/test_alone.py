@@ -55,6 +55,14 @@ def test_a_run_says_where_it_was_trained(job: Job, digits: Dataset, terms: Terms
     assert (environment.smallprint, environment.device, environment.threads) == (smallprint.__version__, "cpu", 1)
 
 
+def test_a_run_says_in_which_precision_its_products_were_taken(job: Job, digits: Dataset, terms: Terms) -> None:
+    interrupted(job, digits, terms)
+    run = trained(job, digits, replace(terms, precision="bfloat16")).run
+    assert run == read_run(job.folder(terms.root))
+    assert [(stretch.until, stretch.environment.precision) for stretch in run.earlier] == [(1, "float32")]
+    assert run.environment.precision == "bfloat16"
+
+
 def test_without_a_number_of_threads_the_run_says_how_many_the_training_chose(
     job: Job, digits: Dataset, terms: Terms
 ) -> None:
