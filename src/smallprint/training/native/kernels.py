@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, product
 
 from smallprint.spec.trace import Shape
@@ -42,8 +42,8 @@ class Geometry:
     back: bool = False
     source_rows: int | None = None  # that memory holds at a time, if not all: row r stands where r % rows says
     target_rows: int | None = None  # read by the weight gradient; the convolution's own target is always whole
-    numbers: Numbers = field(default=FLOATS)
-    across: tuple[int, int] | None = field(default=None)  # stride and pad of columns, where they are not those of rows
+    numbers: Numbers = FLOATS
+    across: tuple[int, int] | None = None  # stride and pad of columns, where they are not those of rows
 
     @property
     def inputs(self) -> int:
