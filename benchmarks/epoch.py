@@ -26,7 +26,7 @@ from benchmarks._document import Benchmark
 from benchmarks._sides import our_training, some_of_mnist, tensor_training, the_rung
 from benchmarks._turns import Side, Work, in_turn, ratio
 from smallprint.training import machine
-from smallprint.training.native.compiler import find_compiler
+from smallprint.training.native.compiler import pairs_here
 
 SIDES = ("course", "nchw", "nhwc", "bfloat16", "compile", "ours", "pairs")
 
@@ -95,7 +95,7 @@ def main() -> None:
     add("--images", type=int, default=60_000, help="training images of an epoch (default 60,000)")
     add("--threads", default=str(machine.cores()), help="of every side, as in 1,2 (default: all cores)")
     add("--workers", type=int, default=0, help="the course loop's loader processes (default 0)")
-    here = SIDES if find_compiler().pairs else SIDES[:-1]
+    here = SIDES if pairs_here() else SIDES[:-1]
     add("--sides", default=",".join(here), help=f"some of {','.join(SIDES)} (default: all that pay here)")
     asked = benchmark.read()
     if unknown := set(asked.sides.split(",")) - set(SIDES):

@@ -12,6 +12,7 @@ from smallprint.spec.errors import NotationError
 from smallprint.spec.ladder import Ladder
 from smallprint.training import machine
 from smallprint.training.data import Dataset
+from smallprint.training.native import compiler
 from smallprint.training.stack import bytes_needed
 
 
@@ -51,7 +52,7 @@ def test_trainings_have_the_threads_that_were_said_or_one_side_by_side_that_grow
 def test_a_processor_without_an_instruction_for_bfloat16_has_none(
     jobs: list[Job], digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "_pairs_here", lambda: False)
+    monkeypatch.setattr(compiler, "pairs_here", lambda: False)
     assert place(jobs, digits, device="cpu", precision="auto") == place(jobs, digits, device="cpu")
     with pytest.raises(NotationError, match="--precision bfloat16 needs a GPU"):
         place(jobs, digits, device="cpu", precision="bfloat16")
@@ -97,7 +98,7 @@ def test_a_short_timing_chooses_between_the_precisions_of_a_processor_that_has_b
     jobs: list[Job], digits: Dataset, monkeypatch: pytest.MonkeyPatch,
     seconds: dict[str, float], precision: str, why: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(placement, "_pairs_here", lambda: True)
+    monkeypatch.setattr(compiler, "pairs_here", lambda: True)
     monkeypatch.setattr(placement, "_seconds_per_step", lambda _jobs, _data, where: seconds[where.precision])
     found = place(jobs, digits, device="cpu", precision="auto")
     assert (found.device, found.precision, found.why) == ("cpu", precision, why)

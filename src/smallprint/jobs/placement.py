@@ -94,19 +94,12 @@ def place(
 
 def _precisions(device: str, asked: PrecisionAsked) -> list[Precision]:
     """Those among what is asked for that a device has."""
+    from smallprint.training.native.compiler import pairs_here
+
     wanted: list[Precision] = ["bfloat16", "float32"] if asked == "auto" else [asked]
-    if "bfloat16" in wanted and device == "cpu" and not _pairs_here():
+    if "bfloat16" in wanted and device == "cpu" and not pairs_here():
         return [precision for precision in wanted if precision != "bfloat16"]
     return wanted
-
-
-def _pairs_here() -> bool:
-    from smallprint.training.native.compiler import NativeError, find_compiler
-
-    try:
-        return find_compiler().pairs
-    except NativeError:
-        return False
 
 
 def _on_processor(jobs: Sequence[Job], threads: int | None, workers: Workers, precision: Precision) -> Placement:

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from smallprint.spec.trace import Shape
 from smallprint.training.native.compiler import find_compiler, load_library
+from smallprint.training.native.kernels import Geometry
+from smallprint.training.native.plan import Convolution
 
 _HEAD = """#include "runtime.h"
 INLINE int min(int a, int b) { return a < b ? a : b; }
@@ -16,6 +20,20 @@ INLINE int max(int a, int b) { return a > b ? a : b; }
 """
 _NO_NETWORK = "const struct network network = {0};\nconst int lanes_of_a_vector = LANES;\n"
 Floats = NDArray[np.float32]
+
+
+def geometry(
+    kernel: int, stride: int, pad: int, groups: int, source: Shape, outputs: int, *, back: bool = False
+) -> Geometry:
+    """Of a convolution of so many output channels."""
+    target = (outputs, *((side + 2 * pad - kernel) // stride + 1 for side in source[1:]))
+    conv = Convolution(kernel=kernel, stride=stride, pad=pad, groups=groups, weight=0, bias=None, first=True)
+    return Geometry(convolution=conv, source=target if back else source, target=source if back else target, back=back)
+
+
+def bfloat16(values: Tensor) -> Tensor:
+    """Rounded as PyTorch rounds, with 64 bits again."""
+    return values.float().bfloat16().double()
 
 
 def compiled(text: str) -> ctypes.CDLL:

@@ -16,45 +16,37 @@ from smallprint.spec.trace import trace
 from smallprint.training.native import bands
 from smallprint.training.native.kernels import Geometry
 from smallprint.training.native.pairs import convolution_pays, gradient_pays
-from smallprint.training.native.plan import Convolution, plan
+from smallprint.training.native.plan import plan
 from smallprint.training.native.source import write_source
 from tests.training.native import oracle
 from tests.training.native.oracle import Case, Outcome, case, native, pytorch
+from tests.training.native.snippets import bfloat16, geometry
 
 
 class _Rounded(torch.autograd.Function):
     """A convolution whose products are of bfloat16 where pairs pay."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, w: Tensor, conv: nn.Conv2d) -> Tensor:  # torch's own
+    def forward(context: Any, x: Tensor, w: Tensor, conv: nn.Conv2d) -> Tensor:
         context.save_for_backward(x, w)
         context.conv = conv
-        read = (_bfloat16(x), _bfloat16(w)) if convolution_pays(_geometry(conv, x.shape)) else (x, w)
+        read = (bfloat16(x), bfloat16(w)) if convolution_pays(_geometry(conv, x.shape)) else (x, w)
         return F.conv2d(*read, None, conv.stride, conv.padding, 1, conv.groups)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (x, w), (d,), conv = context.saved_tensors, gradients, context.conv
         given = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups}
-        back = (_bfloat16(w), _bfloat16(d)) if convolution_pays(_geometry(conv, x.shape, back=True)) else (w, d)
-        around = (_bfloat16(x), _bfloat16(d)) if gradient_pays(_geometry(conv, x.shape)) else (x, d)
+        back = (bfloat16(w), bfloat16(d)) if convolution_pays(_geometry(conv, x.shape, back=True)) else (w, d)
+        around = (bfloat16(x), bfloat16(d)) if gradient_pays(_geometry(conv, x.shape)) else (x, d)
         dx = conv2d_input(x.shape, *back, **given)
         return dx, conv2d_weight(around[0], w.shape, around[1], **given), None
 
 
-def _bfloat16(values: Tensor) -> Tensor:
-    return values.float().bfloat16().double()
-
-
 def _geometry(conv: nn.Conv2d, source: torch.Size, *, back: bool = False) -> Geometry:
     kernel, stride, pad = (int(value[0]) for value in (conv.kernel_size, conv.stride, conv.padding))  # type: ignore[index]
-    shape = (source[1], source[2], source[3])
-    target = (conv.out_channels, *((side + 2 * pad - kernel) // stride + 1 for side in shape[1:]))
-    planned = Convolution(
-        kernel=kernel, stride=stride, pad=pad, groups=conv.groups, weight=0, bias=None, first=True
-    )  # fmt: skip
-    ends = (target, shape) if back else (shape, target)
-    return Geometry(convolution=planned, source=ends[0], target=ends[1], back=back)
+    shape = source[1], source[2], source[3]
+    return geometry(kernel, stride, pad, conv.groups, shape, conv.out_channels, back=back)
 
 
 def _rounded(case: Case, monkeypatch: pytest.MonkeyPatch) -> Outcome:
@@ -89,32 +81,27 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [*((name, bands._CACHE) for name in NETWORKS),
+     *((name, 150) for name in ("padded", "odd channels and columns", "shared and biased"))],  # some rows at a time
+)  # fmt: skip
 def test_a_step_by_pairs_is_that_of_pytorch_with_products_of_bfloat16(
-    network: str, monkeypatch: pytest.MonkeyPatch
+    name: str, cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _hold_against_rounding(network, monkeypatch)
-
-
-@pytest.mark.parametrize("name", ["padded", "odd channels and columns", "shared and biased"])
-def test_a_step_by_pairs_some_rows_at_a_time_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_CACHE", 150)
-    _hold_against_rounding(NETWORKS[name], monkeypatch)
-
-
-def _hold_against_rounding(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = case(network, (3, 11, 12), count=21)
+    monkeypatch.setattr(bands, "_CACHE", cache)
+    found = case(NETWORKS[name], (3, 11, 12), count=21)
     by_pairs, exact, rounded = native(found, precision="bfloat16"), pytorch(found), _rounded(found, monkeypatch)
-
-    def off(one: Outcome, other: Outcome) -> float:
-        """How far apart the gradients are, as a share of all of them."""
-        apart = sum(float(((one.gradients[name] - value) ** 2).sum()) for name, value in other.gradients.items())
-        return math.sqrt(apart / sum(float((value**2).sum()) for value in other.gradients.values()))
-
-    assert off(rounded, exact) > 5e-4  # what is rounded can be seen
-    assert off(by_pairs, rounded) < off(rounded, exact) / 8
+    assert _off(rounded, exact) > 5e-4  # what is rounded can be seen
+    assert _off(by_pairs, rounded) < _off(rounded, exact) / 8
     assert by_pairs.loss == pytest.approx(rounded.loss, rel=1e-4)
     assert np.abs(by_pairs.logits - exact.logits).max() < 1e-5 * np.abs(exact.logits).max()  # never rounded
+
+
+def _off(one: Outcome, other: Outcome) -> float:
+    """How far apart the gradients are, as a share of all of them."""
+    apart = sum(float(((one.gradients[name] - value) ** 2).sum()) for name, value in other.gradients.items())
+    return math.sqrt(apart / sum(float((value**2).sum()) for value in other.gradients.values()))
 
 
 def test_the_number_of_threads_changes_no_bit_of_a_step_by_pairs() -> None:

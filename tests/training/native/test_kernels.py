@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch.nn.grad import conv2d_weight
 
 from smallprint.spec.trace import Shape
-from smallprint.training.native.kernels import Geometry, convolution, pack, weight_gradient
-from smallprint.training.native.plan import Convolution
-from tests.training.native.snippets import aligned, call, compiled, lanes, tensor, vectors
+from smallprint.training.native.kernels import convolution, pack, weight_gradient
+from tests.training.native.snippets import aligned, call, compiled, geometry, lanes, tensor, vectors
 
 # kernel, stride, pad, groups, input (channels, rows, columns), output channels
 LAYERS: list[tuple[int, int, int, int, Shape, int]] = [
@@ -35,15 +34,6 @@ LAYERS: list[tuple[int, int, int, int, Shape, int]] = [
 ]
 
 
-def _geometry(layer: tuple[int, int, int, int, Shape, int], *, back: bool = False) -> Geometry:
-    kernel, stride, pad, groups, source, outputs = layer
-    target = (outputs, *((side + 2 * pad - kernel) // stride + 1 for side in source[1:]))
-    conv = Convolution(
-        kernel=kernel, stride=stride, pad=pad, groups=groups, weight=0, bias=None, first=True
-    )  # fmt: skip
-    return Geometry(convolution=conv, source=target if back else source, target=source if back else target, back=back)
-
-
 REGISTERS = (16, 32)  # tiles are chosen by their number; any processor can compute either
 
 
@@ -57,7 +47,7 @@ def _library(registers: int) -> ctypes.CDLL:
     """Every layer's kernels in one library, with bias forward."""
     lines: list[str] = []
     for index, layer in enumerate(LAYERS):
-        ahead, back = _geometry(layer), _geometry(layer, back=True)
+        ahead, back = geometry(*layer), geometry(*layer, back=True)
 
         def store(outputs: int, columns: int, width: int) -> list[str]:
             return [f"at[{o * width + c}] = a{o}_{c};" for o in range(outputs) for c in range(columns)]
@@ -140,7 +130,7 @@ def test_lanes_without_an_image_count_for_nothing_in_the_weight_gradient() -> No
 
 def test_columns_outside_the_image_are_read_by_no_tap() -> None:
     layer = (3, 2, 1, 1, (1, 5, 5), 1)
-    ahead, back = _geometry(layer), _geometry(layer, back=True)
+    ahead, back = geometry(*layer), geometry(*layer, back=True)
     assert [[ahead.column(c, tap) for tap in range(3)] for c in range(3)] == [[None, 0, 1], [1, 2, 3], [3, 4, None]]
     # Back: input column = output column * 2 + tap - 1.
     assert [[back.column(c, tap) for tap in range(3)] for c in range(5)] == [

@@ -91,6 +91,14 @@ def find_compiler() -> Compiler:
     raise NativeError(f"no C compiler called {commands[0][0]} was found" if named else "no C compiler was found")
 
 
+def pairs_here() -> bool:
+    """Whether the compiler of this machine has an instruction for pairs; without a compiler there is none."""
+    try:
+        return find_compiler().pairs
+    except NativeError:
+        return False
+
+
 def load_library(compiler: Compiler, source: str) -> ctypes.CDLL:
     """The library of runtime.c and one network.c; compiled at first use, a few seconds.
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from smallprint.training.native import pairs
 from smallprint.training.native.bands import Band
 from smallprint.training.native.kernels import Geometry, Lines, block, convolution, pack, place, weight_gradient
 from smallprint.training.native.layout import Scratch
-from smallprint.training.native.pairs import (
-    by_channel,
-    by_column,
-    convolution_pays,
-    gradient_pays,
-    pair_channels,
-    pair_columns,
-    pair_neighbours,
-)
 from smallprint.training.native.passes import Held, Rows
 from smallprint.training.native.plan import Convolution, Stage
 
@@ -51,16 +43,16 @@ class ConvolutionWriter:
             convolution=conv, source=stage.output_shape, target=stage.staged_shape, back=True,
             source_rows=behind.stored,
         )  # fmt: skip
-        self.paired_ahead = paired and convolution_pays(self.ahead)
-        self.paired_around = paired and gradient_pays(self.around)
-        self.paired_back = paired and convolution_pays(self.back)
+        self.paired_ahead = paired and pairs.convolution_pays(self.ahead)
+        self.paired_around = paired and pairs.gradient_pays(self.around)
+        self.paired_back = paired and pairs.convolution_pays(self.back)
         extras = ["const float *restrict bias"] if conv.bias is not None else []
         extras += ["V *restrict sums"] if stage.norm else []
         self._predict = self._function("convolve", self.ahead, store, *extras)
         if self.paired_ahead:
             self._train = self._function("convolve_pairs", self.ahead, store, *extras, paired=True)
         sign = None if behind.parts else "=" if conv.first else "+="
-        around = by_column(self.around) if self.paired_around else self.around
+        around = pairs.by_column(self.around) if self.paired_around else self.around
         self.functions += weight_gradient(f"weigh_{index}", around, registers, sign)
         if store_back:
             self._return = self._function("return", self.back, store_back, paired=self.paired_back)
@@ -68,7 +60,7 @@ class ConvolutionWriter:
     def _function(self, word: str, geometry: Geometry, store: Store, *extras: str, paired: bool = False) -> str:
         """Write one function and the packing of its weights; C that calls it, up to those, open for what it reads."""
         name, at = f"{word}_{self.index}", self.offset + self.packed
-        read = by_channel(geometry) if paired else geometry
+        read = pairs.by_channel(geometry) if paired else geometry
         self.functions += convolution(name, read, self.registers, store, *extras)
         self.packing += pack(geometry, at, self.registers, paired=paired)
         self.packed += self.conv.kernel**2 * read.inputs * geometry.target[0]
@@ -82,9 +74,9 @@ class ConvolutionWriter:
         if not self.paired_ahead:
             return [], [predict]
         shape, rows = self.stage.staged_shape, self.ahead.source_rows
-        room, pairs = scratch.held("pairs", by_channel(self.ahead).source, rows, "P")
-        laid = pair_channels(Held(name=read, rows=rows), shape, pairs, Rows(first="staged", last="wanted"))
-        train = [*laid, f"{self._train.format(pairs.name)}{rest}"]
+        room, paired = scratch.held("pairs", pairs.by_channel(self.ahead).source, rows, "P")
+        laid = pairs.of_channels(Held(name=read, rows=rows), shape, paired, Rows(first="staged", last="wanted"))
+        train = [*laid, f"{self._train.format(paired.name)}{rest}"]
         return [room], [*block("if (g->training)", train), *block("else", [predict])]
 
     def weights_back(self, read: str, scratch: Scratch) -> Parts:
@@ -93,15 +85,14 @@ class ConvolutionWriter:
         channels, _, width = stage.output_shape
         sum_up = "write_sums" if conv.first else "add_sums"
         weights, gradient = conv.kernel**2 * self.ahead.inputs * channels, f"g->partial + {conv.weight}"
-        begin, body, d = self._around(read, scratch)
-        read = "neighbours" if self.paired_around else read
+        begin, body, both = self._around(read, scratch)
         end: Lines = []
         if self.behind.parts:
             begin += [scratch.room("parts", weights), f"memset(parts, 0, {weights} * sizeof *parts);"]
-            body += [f"weigh_{self.index}({read}, {d}, parts, from, end);"]
+            body += [f"weigh_{self.index}({both}, parts, from, end);"]
             end = [f"{sum_up}(g->valid, parts, {weights}, {gradient});"]
         else:
-            body += [f"weigh_{self.index}({read}, {d}, {gradient}, from, end, g->valid);"]
+            body += [f"weigh_{self.index}({both}, {gradient}, from, end, g->valid);"]
         if conv.bias is not None:
             begin += [scratch.room("biases", channels), f"memset(biases, 0, {channels} * sizeof *biases);"]
             row = f"d + {place('r', self.behind.stored)} * {channels * width}"
@@ -113,23 +104,23 @@ class ConvolutionWriter:
         return begin, body, end
 
     def _around(self, read: str, scratch: Scratch) -> tuple[Lines, Lines, str]:
-        """C before and in the bands that lays both of what the weight gradient reads out in pairs, if it takes them."""
+        """What the weight gradient reads, in C: laid out in pairs, if it takes them, by C before and in the bands."""
         if not self.paired_around:
-            return [], [], "d"
-        stage, paired = self.stage, by_column(self.around)
+            return [], [], f"{read}, d"
+        stage, paired = self.stage, pairs.by_column(self.around)
         of_x, neighbours = scratch.held("neighbours", paired.source, self.behind.staged, "P")
         of_d, columns = scratch.held("columns", paired.target, self.behind.stored, "P")
         x, d = Held(name=read, rows=self.behind.staged), Held(name="d", rows=self.behind.stored)
-        body = pair_neighbours(x, stage.staged_shape, neighbours, Rows(first="staged", last="wanted"))
-        body += pair_columns(d, stage.output_shape, columns, Rows(first="from", last="end"))
-        return [of_x, of_d], body, columns.name
+        body = pairs.of_neighbours(x, stage.staged_shape, neighbours, Rows(first="staged", last="wanted"))
+        body += pairs.of_columns(d, stage.output_shape, columns, Rows(first="from", last="end"))
+        return [of_x, of_d], body, f"{neighbours.name}, {columns.name}"
 
     def source_back(self, target: str, scratch: Scratch) -> tuple[Lines, Lines]:
         """C before and in the bands: the gradient of what the convolution read, at `target`, from `d`."""
         rest = f", {target}, returned, ready);"
         if not self.paired_back:
             return [], [f"{self._return.format('d')}{rest}"]
-        room, pairs = scratch.held("back", by_channel(self.back).source, self.behind.stored, "P")
+        room, paired = scratch.held("back", pairs.by_channel(self.back).source, self.behind.stored, "P")
         d = Held(name="d", rows=self.behind.stored)
-        laid = pair_channels(d, self.stage.output_shape, pairs, Rows(first="from", last="end"))
-        return [room], [*laid, f"{self._return.format(pairs.name)}{rest}"]
+        laid = pairs.of_channels(d, self.stage.output_shape, paired, Rows(first="from", last="end"))
+        return [room], [*laid, f"{self._return.format(paired.name)}{rest}"]

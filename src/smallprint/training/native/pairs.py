@@ -49,7 +49,7 @@ def gradient_pays(geometry: Geometry) -> bool:
     return conv.groups == conv.stride == 1 and geometry.target[2] > 1 and conv.kernel**2 * geometry.outputs >= _LEAST
 
 
-def pair_channels(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
+def of_channels(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
     """C that lays some rows of a tensor out for a convolution."""
     channels, _, width = shape
     pairs = -(-channels // 2)
@@ -62,7 +62,7 @@ def pair_channels(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines
     return _rows(rows, channels, body, step=2)
 
 
-def pair_columns(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
+def of_columns(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
     """C that lays some rows of the output's gradient out for a weight gradient."""
     channels, height, width = shape
     half = (channels, height, -(-width // 2))
@@ -75,7 +75,7 @@ def pair_columns(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
     return _rows(rows, channels, body)
 
 
-def pair_neighbours(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
+def of_neighbours(source: Held, shape: Shape, target: Held, rows: Rows) -> Lines:
     """C that lays some rows of the input out for a weight gradient."""
     channels, height, width = shape
     body = [

@@ -43,8 +43,6 @@ class StageWriter:
         self.plan, self.layout, self.index = plan, layout, index
         self.stage = stage = plan.stages[index]
         self.scratch = Scratch()
-        self.packed = 0  # floats of packed weights
-        self.packing: Lines = []
         added = frozenset[int]().union(*(other.added for other in plan.stages)) - {0}
         self.wanted = {tensor: layout.gradients[tensor] for tensor in added}  # what a skip gives a gradient to
         self.needs_gradient = stage.source > 0
@@ -57,7 +55,16 @@ class StageWriter:
                 index, stage, self.kernel, self.ahead, self.behind, packed=packed, registers=registers, paired=paired,
                 store=self._store_summed, store_back=self._store_back if self.needs_gradient else None,
             )  # fmt: skip
-            self.packed, self.packing = self.convolution.packed, self.convolution.packing
+
+    @property
+    def packed(self) -> int:
+        """Floats of packed weights."""
+        return self.convolution.packed if self.convolution else 0
+
+    @property
+    def packing(self) -> Lines:
+        """C that lays them out."""
+        return self.convolution.packing if self.convolution else []
 
     def lines(self) -> Lines:
         """Both functions, and those they call first."""
