@@ -18,7 +18,7 @@ from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import counted_clauses, worst_of_last
 from smallprint.searching.goal import Goal
 from smallprint.spec.contract import Contract
-from smallprint.spec.ladder import Ladder
+from smallprint.spec.ladder import Ladder, Taught
 from smallprint.spec.ladder_file import parse_ladder, read_ladder
 
 BELOW = 0.15  # points below the published best that ask for a remark
@@ -50,7 +50,7 @@ class Certified:
 
     name: str  # LADDER:RUNG
     file: str  # of the record
-    teacher: str  # what it was distilled from; empty if nothing
+    taught: Taught | None  # None: it learned from the labels alone
     parameters: int
     macs: int
     epochs: int
@@ -70,7 +70,7 @@ class Certified:
         measured, certificate = self.measured, self.certificate
         return [
             f"{self.macs:,}",
-            self.link + (f", distilled from {self.teacher}" if self.teacher else ""),
+            self.link + (f", {self.taught}" if self.taught else ""),
             str(self.epochs),
             f"{self.seconds:.0f}",
             self.promise,
@@ -178,12 +178,8 @@ def _certified(root: Path, dataset: str) -> Iterator[Certified]:
             rung, contract = ladder.rung(recorded.name), record.contract
             counted = [run for run in recorded.runs if certificate.counts(run.seed)]
             measured = Measured.of(assess(ladder, rung, counted), contract.last_epochs)
-            taught = ""
-            if teacher := ladder.teacher(rung):
-                size = f"{ladder.trace(teacher).parameters:,} parameters, {teacher.recipe.epochs} epochs"
-                taught = f"`{teacher.name}` ({size})"
             yield Certified(
-                name=f"{ladder.name}:{rung.name}", file=path.name, teacher=taught,
+                name=f"{ladder.name}:{rung.name}", file=path.name, taught=ladder.taught(rung),
                 parameters=recorded.parameters, macs=recorded.macs, epochs=rung.recipe.epochs,
                 seconds=median(sum(epoch.seconds for epoch in run.epochs) for run in counted),
                 work=Goal(name="seconds").amount(ladder.trace(rung), rung.recipe, train=ladder.facts.train),

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from cells import NONE
 from record_tables import fewest, progressive, published, records
 from tables import rewritten
 
+from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import read_ladder, shipped
+from smallprint.spec.recipe import Distilled
 
 ROOT = Path(__file__).parent.parent
 MADE_WITH = {
@@ -168,10 +171,12 @@ note       = "best epoch"
 """
 
 
-def certified(folder: Path, place: str = "three-steps:narrow", macs: int = 1, clean: int = 0) -> None:
+def certified(
+    folder: Path, place: str = "three-steps:narrow", macs: int = 1, clean: int = 0, of: Ladder | None = None
+) -> None:
     """Write the record of a rung whose fresh seeds kept its promise, or of two that broke it."""
     where, name = place.split(":")
-    ladder = read_ladder(where)
+    ladder = of or read_ladder(where)
     rung = ladder.rung(name)
     runs = [run(1000, [9_930] * 15), run(1001, [9_934] * 15), run(1002, [9_000] * 15)]
     if clean:
@@ -206,6 +211,17 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
     ]
     assert both[-1] == next(line for line in both if "three-steps" in line)  # the largest comes last
     assert "three-steps" not in records(root, "digits")
+
+
+def test_a_certified_rung_that_was_taught_names_its_teacher_and_the_epochs_of_both(root: Path) -> None:
+    ladder = read_ladder("three-steps")
+    teacher, rung = ladder.rungs[0], ladder.rung("narrow")
+    pupil = replace(rung, recipe=replace(rung.recipe, loss=Distilled(teacher=teacher.name)))
+    taught = replace(ladder, rungs=(teacher, pupil))
+    (root / "docs" / "public-claims.toml").write_text(CLAIMS)
+    certified(root, of=taught)
+    (line,) = (line for line in records(root, "mnist").splitlines() if "three-steps" in line)
+    assert f"three-steps-narrow.json)**, {taught.taught(pupil)} | 15 |" in line
 
 
 def test_the_fewest_of_each_measure_are_named_among_what_is_certified(root: Path) -> None:

@@ -66,6 +66,17 @@ def test_a_run_keeps_the_teacher_beside_the_rung() -> None:
     assert kept.identity(kept.rungs[1]) == ladder.identity(ladder.rungs[1])
 
 
+def test_a_taught_rung_leans_on_its_teachers_size_and_on_the_epochs_of_both() -> None:
+    ladder = parse_ladder(TAUGHT, name="small")
+    first, second = ladder.rungs
+    assert ladder.taught(first) is None
+    taught = ladder.taught(second)
+    assert taught == (
+        "first", ladder.trace(first).parameters, first.recipe.epochs, first.recipe.epochs + second.recipe.epochs
+    )  # fmt: skip
+    assert str(taught) == "taught by first (152 parameters, 3 epochs), 6 epochs together"
+
+
 def test_a_rung_is_found_by_its_name_or_the_nearest_is_guessed() -> None:
     ladder = parse_ladder(TEXT, name="small")
     assert ladder.rung("second") is ladder.rungs[1]

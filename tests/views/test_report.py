@@ -20,7 +20,7 @@ from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder, Published
 from smallprint.spec.ladder_file import read_ladder, shipped
-from smallprint.spec.recipe import Recipe
+from smallprint.spec.recipe import Distilled, Recipe
 from smallprint.views.gallery import Pictures
 from smallprint.views.report import summarise, write_report
 
@@ -197,6 +197,20 @@ def test_an_average_that_is_judged_is_said(ladder: Ladder, tmp_path: Path) -> No
         assert "Judged are the averaged weights." in path.read_text(encoding="utf-8")
     for path in write_report(ladder, [assess(ladder, ladder.rungs[0], [])], tmp_path / "b"):
         assert "Judged are the averaged weights." not in path.read_text(encoding="utf-8")
+
+
+def test_a_taught_rung_is_shown_with_the_size_of_its_teacher_and_the_epochs_of_both(
+    ladder: Ladder, tmp_path: Path
+) -> None:
+    teacher, rung = ladder.rungs[0], ladder.rungs[1]
+    pupil = replace(rung, recipe=replace(rung.recipe, loss=Distilled(teacher=teacher.name)))
+    taught = replace(ladder, rungs=(teacher, pupil))
+    html, markdown = write_report(taught, [assess(taught, one, []) for one in taught.rungs], tmp_path)
+    said = taught.taught(pupil)
+    assert said and markdown.read_text(encoding="utf-8").count(f"; {said}") == 1
+    page = Page(html.read_text(encoding="utf-8")).text
+    assert f"taught by {said.by} {said.parameters:,} parameters, {said.epochs} epochs" in page
+    assert f"epochs, teacher and pupil together {said.together}" in page
 
 
 def test_what_changed_since_the_rung_before_is_shown(written: tuple[str, str]) -> None:

@@ -14,7 +14,10 @@ from smallprint.spec.dataset import DataPlace
 from smallprint.spec.ladder import Ladder, diff
 from smallprint.spec.ladder_file import parse_ladder, read_ladder
 from smallprint.spec.recipe import Recipe
+from smallprint.views.search_documents import search_document
+from smallprint.views.search_report import write_search_report
 from smallprint.views.search_result import FILE, SearchResult, level_said
+from smallprint.views.search_terminal import result_text
 from tests.searches import CLIMB, MARGIN, drawn, raced, result, some
 from tests.searching.candidates import LADDER, LEVELS, candidate, ladder
 
@@ -60,11 +63,26 @@ def test_the_file_is_a_ladder_of_that_rung_alone_with_the_contract(tmp_path: Pat
     assert (of.contract, of.data, of.title) == (ladder().contract, ladder().data, ladder().title)
 
 
-def test_the_file_of_a_rung_that_is_taught_brings_its_teacher(tmp_path: Path) -> None:
+def pupil(folder: Path) -> SearchResult:
+    """A search that found a rung which another of its ladder teaches."""
     of = parse_ladder(LADDER + '\n[[rung]]\nname = "large"\nnetwork = "conv3-16 gap conv1-10,bare"\n', name="small")
-    best = taught(some()[1], "large")
-    said = result(tmp_path, raced(best, of=of).found(), of=of)
-    assert parse_ladder(said.file, name="found").rungs == (of.rung("large"), said.rung)
+    return result(folder, raced(taught(some()[1], "large"), of=of).found(), of=of)
+
+
+def test_the_file_of_a_rung_that_is_taught_brings_its_teacher(tmp_path: Path) -> None:
+    said = pupil(tmp_path)
+    assert parse_ladder(said.file, name="found").rungs == (said.ladder.rung("large"), said.rung)
+
+
+def test_what_a_taught_rung_leans_on_is_said_wherever_it_is(tmp_path: Path) -> None:
+    said = pupil(tmp_path)
+    words = "taught by large (304 parameters, 15 epochs), 30 epochs together"
+    assert str(said.taught) == words
+    assert words in result_text(said).plain
+    assert all(words in page.read_text(encoding="utf-8") for page in write_search_report(said))
+    document = search_document(said)["found"]
+    assert isinstance(document, dict) and document["taught"]["together"] == 30
+    assert result(tmp_path, found()).taught is None
 
 
 def test_the_file_names_own_data_from_where_it_lies(tmp_path: Path) -> None:

@@ -45,6 +45,16 @@ def rows(text: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if re.match(r" 1\d{3}  ", line)]
 
 
+def test_a_rung_that_is_taught_says_what_it_leans_on(say: Say) -> None:
+    ladder = Path("tiny.toml")
+    ladder.write_text(ladder.read_text() + '[rung.recipe]\nloss = "distilled base"\n')
+    certify = ("certify", "tiny.toml:batchnorm", *CERTIFY[2:])
+    assert "taught by base (728 parameters, 2 epochs), 4 epochs together" in say(*certify).out.splitlines()
+    assert json.loads(say(*certify, "--json").out)["taught"] == {
+        "by": "base", "parameters": 728, "epochs": 2, "together": 4
+    }  # fmt: skip
+
+
 def test_every_seed_has_a_line_with_what_is_known_by_then(say: Say) -> None:
     status, out, err = say(*CERTIFY)
     assert (status, err) == (0, "")

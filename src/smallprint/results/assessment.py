@@ -14,7 +14,7 @@ from smallprint.results.sequential import Certificate
 from smallprint.results.verdict import Verdict, judge
 from smallprint.spec.contract import Contract
 from smallprint.spec.errors import listing
-from smallprint.spec.ladder import Ladder, Rung, RungDiff, diff
+from smallprint.spec.ladder import Ladder, Rung, RungDiff, Taught, diff
 from smallprint.spec.trace import Trace
 
 
@@ -28,6 +28,7 @@ class RungResult:
     verdict: Verdict | None  # None: not measured
     findings: tuple[Finding, ...]
     diff: RungDiff | None  # to the rung before; None for the first
+    taught: Taught | None = field(default=None)  # None: it learned from the labels alone
     published: PublishedVerdict | None = field(default=None)  # None: the rung has no source
     other_data: tuple[int, ...] = field(default=())  # seeds of stored runs that do not count: trained on other data
     certificate: Certificate | None = field(default=None)  # what fresh seeds said; None: it was never to be certified
@@ -51,6 +52,7 @@ def assess(
         verdict=verdict,
         findings=diagnose(ladder, rung, verdict, runs) if verdict else (),
         diff=diff(ladder, ladder.rungs[place - 1], rung) if place else None,
+        taught=ladder.taught(rung),
         published=judge_published(contract, ladder, rung),
         certificate=certificate,
     )

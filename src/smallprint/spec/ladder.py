@@ -50,6 +50,20 @@ class Rung:
         return {"name": self.name, "target": self.target, "network": f"{self.network}\n", "recipe": recipe}
 
 
+class Taught(NamedTuple):
+    """What a distilled rung leans on, beside its own parameters and epochs."""
+
+    by: str  # the rung that teaches
+    parameters: int  # of the teacher
+    epochs: int  # of the teacher
+    together: int  # epochs of teacher and pupil: the strict count
+
+    def __str__(self) -> str:
+        """In words."""
+        size = f"{self.parameters:,} parameters, {self.epochs} epoch{'s' * (self.epochs != 1)}"
+        return f"taught by {self.by} ({size}), {self.together} epochs together"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
     """Rungs in order, and the contract they climb towards."""
@@ -85,6 +99,15 @@ class Ladder:
     def teacher(self, rung: Rung) -> Rung | None:
         """The rung that teaches this one, if its loss is distilled."""
         return self.rung(rung.recipe.teacher) if rung.recipe.teacher else None
+
+    def taught(self, rung: Rung) -> Taught | None:
+        """What this rung leans on, if its loss is distilled."""
+        teacher = self.teacher(rung)
+        if teacher is None:
+            return None
+        epochs = teacher.recipe.epochs
+        parameters = self.trace(teacher).parameters
+        return Taught(by=teacher.name, parameters=parameters, epochs=epochs, together=epochs + rung.recipe.epochs)
 
     def rung(self, name: str) -> Rung:
         """The rung of that name.

@@ -236,6 +236,7 @@ def _rung_document(result: RungResult) -> Document:
         "name": result.rung.name,
         "parameters": result.trace.parameters,
         "macs": result.trace.macs,
+        "taught": result.taught._asdict() if result.taught else None,
         "runs": [_run_document(run) for run in result.runs],
         "verdict": verdict_document(result.verdict) if result.verdict else None,
         "certificate": certificate_document(result.certificate),

@@ -56,6 +56,7 @@ def _found_document(result: SearchResult) -> Document | None:
         "amount": best.amount,
         "parameters": difference.parameters[1],
         "macs": difference.macs[1],
+        "taught": result.taught._asdict() if result.taught else None,
         "held_out": [round(100 * (1 - error), 4) for error in best.shown[-1].errors],
         "candidate": best.number,
         "rung": result.text,

@@ -15,7 +15,7 @@ import tomli_w
 
 from smallprint.searching.candidate import START, Candidate, Level
 from smallprint.searching.goal import Goal
-from smallprint.spec.ladder import Ladder, Rung, RungDiff, diff
+from smallprint.spec.ladder import Ladder, Rung, RungDiff, Taught, diff
 from smallprint.views.front import FrontPicture, compact, front_picture, level_of
 
 if TYPE_CHECKING:  # jobs stand behind it, which views know nothing of
@@ -99,6 +99,12 @@ class SearchResult:
         """What changed since the starting rung."""
         rung = self.rung
         return diff(replace(self.ladder, rungs=(*self.ladder.rungs, rung)), self.start, rung) if rung else None
+
+    @property
+    def taught(self) -> Taught | None:
+        """What that rung leans on, if it is distilled."""
+        rung = self.rung
+        return self.ladder.taught(rung) if rung else None
 
     @property
     def picture(self) -> FrontPicture:

@@ -105,6 +105,8 @@ def counts_text(candidates: Sequence[Candidate]) -> str:
 def result_text(result: SearchResult) -> Text:
     """What the search has come to, and what to do next."""
     parts = [Text(result.verdict, "bold green" if result.found.keeps else "bold yellow")]
+    if result.taught:
+        parts.append(Text(terminal.printable(str(result.taught))))
     if result.picture.rows:
         parts += [Text(), front_table(result.picture)]
     if result.diff:

@@ -45,6 +45,8 @@ class CertifyWatch:
             self.console.print(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
             self.console.print(terminal.rung_heading(self.rung, place, len(self.ladder.rungs), trace), soft_wrap=True)
+            if taught := self.ladder.taught(self.rung):
+                self._line(terminal.printable(str(taught)))
             for event in events:
                 if not isinstance(event, NeverKept | CertifyStarted | SeedCounted | CertifyEnded):
                     self._pace.note(event)
