@@ -141,21 +141,22 @@ def records(root: Path, dataset: str) -> str:
 def fewest(root: Path, dataset: str) -> str:
     """For every promise the certified rungs with the fewest parameters, multiply-adds and seconds.
 
+    Those that a larger network taught stand apart: what a teacher costs is in none of these.
     The seconds are those of its record; which rung has the fewest is decided by the work of a training, as seconds of
     different machines do not compare.
     """
-    by_promise: dict[str, list[Certified]] = {}
+    by_track: dict[tuple[str, bool], list[Certified]] = {}
     for one in _certified(root, dataset):
         if one.certificate.outcome == "certified":
-            by_promise.setdefault(one.promise, []).append(one)
+            by_track.setdefault((one.promise, one.taught is None), []).append(one)
     rows = ["| certified for | fewest parameters | fewest multiply-adds | fewest seconds |", "|---|---|---|---|"]
-    for promise, sure in sorted(by_promise.items(), reverse=True):
+    for (promise, alone), sure in sorted(by_track.items(), reverse=True):
         smallest = min(sure, key=lambda one: one.parameters)
         leanest, quickest = min(sure, key=lambda one: one.macs), min(sure, key=lambda one: one.work)
         rows.append(
             row(
                 [
-                    promise,
+                    promise if alone else f"{promise}, taught",
                     f"{smallest.parameters:,}: {smallest.link}",
                     f"{leanest.macs:,}: {leanest.link}",
                     f"{quickest.seconds:.0f}: {quickest.link}",

@@ -171,6 +171,13 @@ note       = "best epoch"
 """
 
 
+def pupil(of: Ladder, name: str) -> Ladder:
+    """A ladder of its first rung and another that the first teaches."""
+    rung = of.rung(name)
+    taught = replace(rung, recipe=replace(rung.recipe, loss=Distilled(teacher=of.rungs[0].name)))
+    return replace(of, rungs=(of.rungs[0], taught))
+
+
 def certified(
     folder: Path, place: str = "three-steps:narrow", macs: int = 1, clean: int = 0, of: Ladder | None = None
 ) -> None:
@@ -214,14 +221,11 @@ def test_certified_rungs_stand_beside_public_claims_with_the_seeds_that_each_res
 
 
 def test_a_certified_rung_that_was_taught_names_its_teacher_and_the_epochs_of_both(root: Path) -> None:
-    ladder = read_ladder("three-steps")
-    teacher, rung = ladder.rungs[0], ladder.rung("narrow")
-    pupil = replace(rung, recipe=replace(rung.recipe, loss=Distilled(teacher=teacher.name)))
-    taught = replace(ladder, rungs=(teacher, pupil))
+    taught = pupil(read_ladder("three-steps"), "narrow")
     (root / "docs" / "public-claims.toml").write_text(CLAIMS)
     certified(root, of=taught)
     (line,) = (line for line in records(root, "mnist").splitlines() if "three-steps" in line)
-    assert f"three-steps-narrow.json)**, {taught.taught(pupil)} | 15 |" in line
+    assert f"three-steps-narrow.json)**, {taught.taught(taught.rungs[1])} | 15 |" in line
 
 
 def test_the_fewest_of_each_measure_are_named_among_what_is_certified(root: Path) -> None:
@@ -234,6 +238,13 @@ def test_the_fewest_of_each_measure_are_named_among_what_is_certified(root: Path
         "2: **[progressive:dropout](../records/progressive-dropout.json)**",
         "15: **[progressive:dropout](../records/progressive-dropout.json)**",
     ]
+    certified(root, "progressive:dropout", macs=1, clean=66, of=pupil(read_ladder("progressive"), "dropout"))
+    leads = "**[progressive:dropout](../records/progressive-dropout.json)**"
+    taught, alone = (
+        cells(fewest(root, "mnist"), f">= 99.4% in each of the last 5{track}") for track in (", taught", "")
+    )
+    assert taught == [f"7,864: {leads}", f"1: {leads}", f"15: {leads}"]
+    assert "dropout" not in "".join(alone)
 
 
 def test_what_no_benchmark_has_measured_says_so(root: Path) -> None:
