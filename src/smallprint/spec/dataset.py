@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor
 from pathlib import Path, PurePath
@@ -45,6 +45,8 @@ class Origin:
     archive: Archive | None = field(default=None)  # that holds the files; None: each is had by itself
     transposed: bool = field(default=False)  # rows and columns of the stored images are exchanged
     first_label: int = field(default=0)  # label of the first class in the files
+    home: str = field(default="")  # the folder of the files; empty: it is named as the data set is
+    deskewed: bool = field(default=False)  # images are deskewed when they are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,11 @@ class DatasetFacts:
     origin: Origin | None = field(default=None)  # None: embedded, or your own
 
     KEYS: ClassVar[tuple[str, ...]] = ("input", "classes", "train", "test")
+
+    @property
+    def home(self) -> str:
+        """The folder that holds its files, beside those of other data sets."""
+        return (self.origin and self.origin.home) or self.name
 
     def table(self) -> dict[str, object]:
         """The facts of data of your own as a ladder file may state them, and a run folder does."""
@@ -258,6 +265,13 @@ def _emnist(listing: str, first_label: int = 0) -> Origin:
     )
 
 
+_MNIST_FILES = Origin(
+    files=_sums(_MNIST),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+)
 _KNOWN = (
     DatasetFacts(
         name="mnist",
@@ -266,13 +280,16 @@ _KNOWN = (
         classes=_DIGITS,
         train=60_000,
         test=10_000,
-        origin=Origin(
-            files=_sums(_MNIST),
-            mirrors=(
-                "https://ossci-datasets.s3.amazonaws.com/mnist/",
-                "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            ),
-        ),
+        origin=_MNIST_FILES,
+    ),
+    DatasetFacts(
+        name="mnist-deskewed",
+        title="MNIST, every digit deskewed, of more even width, and larger (docs/data.md says how)",
+        input_shape=(1, 28, 28),
+        classes=_DIGITS,
+        train=60_000,
+        test=10_000,
+        origin=replace(_MNIST_FILES, home="mnist", deskewed=True),
     ),
     DatasetFacts(
         name="digits",

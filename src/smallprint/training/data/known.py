@@ -17,6 +17,7 @@ from smallprint.results.runs import write_whole
 from smallprint.spec.dataset import DATASETS, Archive, DatasetFacts, Origin
 from smallprint.spec.errors import DataError, SmallprintError, listing
 from smallprint.training.data.cache import cache_folder
+from smallprint.training.data.deskew import deskew
 from smallprint.training.data.idx import read_idx, unpacked
 from smallprint.training.data.in_memory import Dataset
 
@@ -33,30 +34,30 @@ def load_known(name: str, folder: Path | None = None) -> Dataset:
     facts = DATASETS[name]
     if not (origin := facts.origin):
         return _digits(facts)
-    for place in _stated_places(name, folder):
+    for place in _stated_places(facts.home, folder):
         if _holds(place, origin, any):
             return _read(facts, origin, place)
     if folder is not None:
-        raise DataError(f"{folder}: no {name} here; it needs {_needs(origin)}, in it or in {name}/")
+        raise DataError(f"{folder}: no {name} here; it needs {_needs(origin)}, in it or in {facts.home}/")
     try:
-        return _read(facts, origin, cache_folder() / name)
+        return _read(facts, origin, cache_folder() / facts.home)
     except DataError:  # not there yet, or an interrupted download, or damaged since
         return _read(facts, origin, _download(facts, origin))
 
 
 def find_dataset(name: str, folder: Path | None = None) -> Path | None:
     """The folder that a known data set would be read from without a download; None if there is none."""
-    origin = DATASETS[name].origin
-    places = [*_stated_places(name, folder), *([] if folder else [cache_folder() / name])]
+    origin, home = DATASETS[name].origin, DATASETS[name].home
+    places = [*_stated_places(home, folder), *([] if folder else [cache_folder() / home])]
     return next((place for place in places if origin and _holds(place, origin, all)), None)
 
 
-def _stated_places(name: str, folder: Path | None) -> list[Path]:
+def _stated_places(home: str, folder: Path | None) -> list[Path]:
     """Where the user says that a data set is."""
     if folder is not None:
-        return [folder / name, folder]
+        return [folder / home, folder]
     stated = os.environ.get("SMALLPRINT_DATA")
-    return [Path(stated) / name] if stated else []
+    return [Path(stated) / home] if stated else []
 
 
 def _holds(place: Path, origin: Origin, some: Callable[[Iterable[object]], bool]) -> bool:
@@ -98,13 +99,14 @@ def _read(facts: DatasetFacts, origin: Origin, place: Path) -> Dataset:
             )
         arrays.append(array)
     images = [array.swapaxes(1, 2) if origin.transposed else array for array in arrays[::2]]
+    train_NCHW, test_NCHW = (np.ascontiguousarray(array)[:, None] for array in images)
     # The labels of QMNIST are rows: the class first, then where in NIST's collection the image comes from.
     labels = [(array[:, 0] if array.ndim == 2 else array).astype(np.int64) for array in arrays[1::2]]
     return Dataset(
         facts=facts,
-        train_images_NCHW=np.ascontiguousarray(images[0])[:, None],
+        train_images_NCHW=deskew(train_NCHW) if origin.deskewed else train_NCHW,
         train_labels_N=labels[0] - origin.first_label,
-        test_images_NCHW=np.ascontiguousarray(images[1])[:, None],
+        test_images_NCHW=deskew(test_NCHW) if origin.deskewed else test_NCHW,
         test_labels_N=labels[1] - origin.first_label,
         found=str(place),
     )
@@ -155,7 +157,7 @@ def _digits(facts: DatasetFacts) -> Dataset:
 
 def _download(facts: DatasetFacts, origin: Origin) -> Path:
     """Fetch what the cache lacks, from the first mirror that has it whole; keep it once it is checked."""
-    folder = cache_folder() / facts.name
+    folder = cache_folder() / facts.home
     if origin.archive:
         _download_archive(facts, origin, origin.archive)
         return folder
@@ -185,7 +187,7 @@ def _download_archive(facts: DatasetFacts, origin: Origin, archive: Archive) -> 
         for other in DATASETS.values():
             if other.origin and other.origin.archive == archive:
                 for name in other.origin.files:
-                    write_whole(cache_folder() / other.name / name, _member(fetched, other.origin, name))
+                    write_whole(cache_folder() / other.home / name, _member(fetched, other.origin, name))
 
     _fetch(facts, origin, archive.name, keep)
 
@@ -219,6 +221,6 @@ def _fetch(facts: DatasetFacts, origin: Origin, name: str, keep: Callable[[Path]
             refusals.append(f"{mirror}: {type(fault).__name__}")
     raise DataError(
         f"{facts.name} is not on this machine and could not be downloaded ({'; '.join(refusals)}).\n"
-        f"Put {_needs(origin).replace('(or .gz of them)', '(.gz or not)')} into a folder {facts.name}/ "
+        f"Put {_needs(origin).replace('(or .gz of them)', '(.gz or not)')} into a folder {facts.home}/ "
         "and say --data <the folder that holds it>, or set SMALLPRINT_DATA to it"
     )
