@@ -129,11 +129,12 @@ def published(root: Path, name: str) -> str:
 def records(root: Path, dataset: str) -> str:
     """Certified rungs on a data set beside what others have claimed, from the smallest network to the largest."""
     ours = [(one.parameters, one.cells) for one in _certified(root, dataset)]
+    others = _claimed(root, dataset)
     rows = [
         "| parameters | multiply-adds | network | epochs | seconds | promised test accuracy | worst of the last epochs "
         "| seeds | keep the promise | pass rate at least |",
         "|--:|--:|---|--:|--:|---|---|--:|--:|---|",
-        *(row([f"{size:,}", *cells]) for size, cells in sorted([*ours, *_claimed(root)], key=lambda found: found[0])),
+        *(row([f"{size:,}", *cells]) for size, cells in sorted([*ours, *others], key=lambda found: found[0])),
     ]
     return "\n".join(rows if ours else [*rows, "", "None of our rungs is certified yet."])
 
@@ -188,11 +189,11 @@ def _certified(root: Path, dataset: str) -> Iterator[Certified]:
             )  # fmt: skip
 
 
-def _claimed(root: Path) -> Iterator[tuple[int, list[str]]]:
-    """Parameters and the other cells of what others have published; each rests on one training."""
+def _claimed(root: Path, dataset: str) -> Iterator[tuple[int, list[str]]]:
+    """Parameters and the other cells of what others have published of a data set; each rests on one training."""
     said = tomllib.loads((root / "docs" / "public-claims.toml").read_text(encoding="utf-8"))
     contract = Contract.parse(said["contract"])
-    for claim in said["claim"]:
+    for claim in said["claim"] if said["dataset"] == dataset else ():
         size, epochs, last = claim["parameters"], claim["epochs"], claim.get("last")
         if last:
             clauses = counted_clauses(contract, parameters=size, macs=0, epochs=epochs)

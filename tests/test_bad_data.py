@@ -62,7 +62,7 @@ def test_a_split_that_does_not_fit_the_data_is_refused(
     assert cached() == []
 
 
-KNOWN = "mnist, digits, fashion-mnist, kmnist, qmnist, emnist-letters, emnist-digits, emnist-balanced"
+KNOWN = "mnist, mnist-deskewed, digits, fashion-mnist, kmnist, qmnist, emnist-letters, emnist-digits, emnist-balanced"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ PUBLIC = (
     "__version__", "BatchNorm", "Certificate", "Clause", "Contract", "DataError", "Dataset", "Epoch", "Finding",
     "Ladder", "LadderError", "Network", "NotationError", "Recipe", "Run", "RunError", "Rung", "RungResult",
     "SmallNetClassifier", "SmallprintError", "Trainer", "Verdict", "assess", "assess_stored", "build", "certify",
-    "climb", "diagnose", "diff", "judge", "load_dataset", "parse_ladder", "read_ladder", "read_run", "read_runs",
-    "search", "shipped", "trace", "train", "write_report",
+    "climb", "deskew", "diagnose", "diff", "judge", "load_dataset", "parse_ladder", "read_ladder", "read_run",
+    "read_runs", "search", "shipped", "trace", "train", "write_report",
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ _HOMES = {
     "build": "training.model",
     "certify": "certify",
     "climb": "climb",
+    "deskew": "training.data.deskew",
     "diagnose": "results.diagnosis",
     "diff": "spec.ladder",
     "judge": "results.verdict",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from smallprint.spec.trace import trace as trace
     from smallprint.training.data import Dataset as Dataset
     from smallprint.training.data import load_dataset as load_dataset
+    from smallprint.training.data.deskew import deskew as deskew
     from smallprint.training.facts import parse_ladder as parse_ladder
     from smallprint.training.facts import read_ladder as read_ladder
     from smallprint.training.layers import BatchNorm as BatchNorm

@@ -24,6 +24,7 @@ def test_every_data_set_is_known_by_its_own_name_and_has_its_facts(name: str) ->
     assert len(set(facts.classes)) == len(facts.classes)
     assert facts.train >= facts.test > 0
     assert known_facts(DataPlace(said=name)) is facts
+    assert facts.home == ("mnist" if name == "mnist-deskewed" else name)
 
 
 @pytest.mark.parametrize("name", [name for name, facts in DATASETS.items() if facts.origin])
@@ -46,6 +47,7 @@ def test_mnist_and_the_sets_made_like_it_have_its_sizes() -> None:
     sizes = {name: (len(facts.classes), facts.train, facts.test) for name, facts in DATASETS.items()}
     assert sizes == {
         "mnist": (10, 60_000, 10_000),
+        "mnist-deskewed": (10, 60_000, 10_000),
         "digits": (10, 1_438, 359),
         "fashion-mnist": (10, 60_000, 10_000),
         "kmnist": (10, 60_000, 10_000),
@@ -134,8 +136,8 @@ def test_only_names_have_facts_here_and_they_have_no_split() -> None:
     with pytest.raises(DataError) as caught:
         known_facts(DataPlace(said="mnits"))
     assert str(caught.value) == (
-        "no data set is called 'mnits'; known: mnist, digits, fashion-mnist, kmnist, qmnist, emnist-letters, "
-        "emnist-digits, emnist-balanced, or the path of your own; did you mean 'mnist'?"
+        "no data set is called 'mnits'; known: mnist, mnist-deskewed, digits, fashion-mnist, kmnist, qmnist, "
+        "emnist-letters, emnist-digits, emnist-balanced, or the path of your own; did you mean 'mnist'?"
     )
     with pytest.raises(DataError, match=r"^mnist has test images of its own: leave the split out$"):
         known_facts(DataPlace(said="mnist", split=Split(percent=20.0, seed=0)))
