@@ -163,6 +163,15 @@ def test_the_cache_is_read_where_nothing_is_stated_and_what_it_lacks_is_fetched(
         load_dataset("mnist")
 
 
+@needs_mnist
+def test_deskewed_digits_are_read_from_the_files_of_mnist(mnist_copy: Path, alone: None) -> None:
+    shutil.copytree(mnist_copy, cache_folder() / "mnist")
+    assert find_dataset("mnist-deskewed") == cache_folder() / "mnist"
+    assert load_dataset("mnist-deskewed").found == str(cache_folder() / "mnist")
+    with pytest.raises(DataError, match=r"no mnist-deskewed here; it needs .* in it or in mnist/$"):
+        load_dataset("mnist-deskewed", mnist_copy.parent / "elsewhere")
+
+
 def at(monkeypatch: pytest.MonkeyPatch, name: str, *mirrors: str) -> None:
     """Let a data set be had from other mirrors."""
     facts = vars(known)["DATASETS"][name]
