@@ -18,7 +18,8 @@ def test_what_a_run_keeps_of_a_rung_reads_back_as_that_rung() -> None:
         ladder = read_ladder(name)
         for rung in ladder.rungs:
             alone = parse_ladder(ladder.only(rung), name=name)
-            (read,) = alone.rungs
+            *teachers, read = alone.rungs
+            assert [one.name for one in teachers] == ([rung.recipe.teacher] if rung.recipe.teacher else [])
             assert (read.name, read.target, read.network, read.recipe) == (
                 rung.name, rung.target, rung.network, rung.recipe,
             )  # fmt: skip
