@@ -142,9 +142,9 @@ def records(root: Path, dataset: str) -> str:
 def fewest(root: Path, dataset: str) -> str:
     """For every promise the certified rungs with the fewest parameters, multiply-adds and seconds.
 
-    Those that a larger network taught stand apart: what a teacher costs is in none of these.
     The seconds are those of its record; which rung has the fewest is decided by the work of a training, as seconds of
-    different machines do not compare.
+    different machines do not compare. Rungs that a larger network taught stand apart: what a teacher costs is in none
+    of these.
     """
     by_track: dict[tuple[str, bool], list[Certified]] = {}
     for one in _certified(root, dataset):

@@ -272,23 +272,21 @@ _MNIST_FILES = Origin(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
 )
+_MNIST_FACTS = DatasetFacts(
+    name="mnist",
+    title="MNIST: handwritten digits (LeCun, Cortes, Burges; CC BY-SA 3.0)",
+    input_shape=(1, 28, 28),
+    classes=_DIGITS,
+    train=60_000,
+    test=10_000,
+    origin=_MNIST_FILES,
+)
 _KNOWN = (
-    DatasetFacts(
-        name="mnist",
-        title="MNIST: handwritten digits (LeCun, Cortes, Burges; CC BY-SA 3.0)",
-        input_shape=(1, 28, 28),
-        classes=_DIGITS,
-        train=60_000,
-        test=10_000,
-        origin=_MNIST_FILES,
-    ),
-    DatasetFacts(
+    _MNIST_FACTS,
+    replace(
+        _MNIST_FACTS,
         name="mnist-deskewed",
         title="MNIST, every digit deskewed, of more even width, and larger (docs/data.md says how)",
-        input_shape=(1, 28, 28),
-        classes=_DIGITS,
-        train=60_000,
-        test=10_000,
         origin=replace(_MNIST_FILES, home="mnist", deskewed=True),
     ),
     DatasetFacts(

@@ -1,4 +1,4 @@
-"""deskew(images): handwriting without its slant, of more even width, and larger; by arithmetic alone."""
+"""deskew(images): digits without their slant, of more even width, and larger."""
 
 from __future__ import annotations
 
