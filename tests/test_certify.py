@@ -123,6 +123,23 @@ def test_an_interrupted_certification_goes_on_behind_its_last_epoch(
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def test_a_certification_that_is_stopped_ends_with_what_it_has_counted(
+    easy: Ladder, tmp_path: Path, digits: Dataset
+) -> None:
+    events = certify(easy, "base", runs=tmp_path, dataset=digits, threads=1)
+    for event in events:
+        if isinstance(event, SeedCounted) and event.run.seed == 1001:
+            break
+    assert isinstance(next(events), RunStarted)  # of seed 1002
+    ended = events.throw(KeyboardInterrupt)
+    assert isinstance(ended, CertifyEnded)
+    assert (ended.stopped, summary(ended)) == (True, ("undecided", 2, 2))
+    assert ended.result.certificate == ended.certificate
+    assert [run.status for run in ended.result.runs] == ["finished", "finished", "training"]
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+
+
 def test_with_a_limit_it_stays_undecided_and_goes_on_when_there_are_more(
     easy: Ladder, tmp_path: Path, digits: Dataset
 ) -> None:

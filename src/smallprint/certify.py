@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,11 +51,12 @@ class SeedCounted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyEnded:
-    """It is decided, or no more seeds are to be trained."""
+    """It is decided, or no more seeds are to be trained; or it was stopped."""
 
     result: RungResult  # of the fresh seeds alone
     certificate: Certificate
     stuck: str  # why the next seed could not be counted; empty where it could
+    stopped: bool = False  # by Ctrl-C; the next thing that the certification says is `KeyboardInterrupt`
 
 
 CertifyEvent = NeverKept | CertifyStarted | SweepEvent | SeedCounted | CertifyEnded
@@ -89,6 +90,7 @@ def certify(
     The first event is `NeverKept`, which is all, or `CertifyStarted`; the last is `CertifyEnded`.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C, after a `CertifyEnded` of the seeds that were counted by then.
         LadderError: a ladder with faults, or without that rung.
         DataError: its data set cannot be had.
         HeldError: another process certifies this rung.
@@ -109,21 +111,20 @@ def certify(
         earlier = [replace(run, identity=plan.identity, data=plan.data) for run in told]
         before = plan.certificate(earlier)
         yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most, before=before)
-        stored = plan.certificate([*read_runs(root, ladder.name, chosen.name, plan.identity), *earlier])
-        count = _Count(ladder, chosen, plan, max(at_most, stored.of), before)
-        while jobs := count.to_train():
-            swept = sweep(jobs, dataset, root, device=device, threads=threads, workers=workers, precision=precision)
-            with closing(swept) as events:
-                for event in events:
-                    yield event
-                    yield from count.note(event)
-                    if count.over:
-                        break
-        runs_now = read_runs(root, ladder.name, chosen.name, plan.identity)
-        behind = plan.first_seed + before.of
-        fresh = [*earlier, *(run for run in runs_now if run.seed >= behind and run.data == plan.data)]
-        result = assess(ladder, chosen, fresh, certificate=count.certificate)
-        yield CertifyEnded(result=result, certificate=count.certificate, stuck=count.stuck)
+        count = _Count(ladder, chosen, plan, earlier, root=root, at_most=at_most)
+        try:
+            while jobs := count.to_train():
+                swept = sweep(jobs, dataset, root, device=device, threads=threads, workers=workers, precision=precision)
+                with closing(swept) as events:
+                    for event in events:
+                        yield event
+                        yield from count.note(event)
+                        if count.over:
+                            break
+        except KeyboardInterrupt:
+            yield count.ended(stopped=True)
+            raise
+        yield count.ended()
 
 
 def never_kept(ladder: Ladder, rung: Rung) -> NeverKept | None:
@@ -137,10 +138,15 @@ def never_kept(ladder: Ladder, rung: Rung) -> NeverKept | None:
 class _Count:
     """Counts seeds in their order, whichever ends first."""
 
-    def __init__(self, ladder: Ladder, rung: Rung, plan: Plan, at_most: int, before: Certificate) -> None:
-        self.certificate = before
+    def __init__(
+        self, ladder: Ladder, rung: Rung, plan: Plan, earlier: Sequence[Run], *, root: Path, at_most: int
+    ) -> None:
+        """Count behind the `earlier` runs at most so many seeds, or as many as are stored under `root` already."""
+        self.certificate = plan.certificate(earlier)
         self.stuck = ""
-        self._ladder, self._rung, self._plan, self._at_most = ladder, rung, plan, at_most
+        self._ladder, self._rung, self._plan, self._root = ladder, rung, plan, root
+        self._earlier, self._behind = earlier, plan.first_seed + self.certificate.of
+        self._at_most = max(at_most, plan.certificate([*self._stored(), *earlier]).of)
         self._ended: dict[int, Run] = {}  # by seed, from the next to be counted on
         self._why: dict[int, str] = {}  # seeds that could not be trained
         self._again: set[int] = set()  # seeds that failed and were tried once more
@@ -180,3 +186,16 @@ class _Count:
             passed = self.certificate.passed + bool(verdict.kept)
             self.certificate = replace(self.certificate, passed=passed, of=self.certificate.of + 1)
             yield SeedCounted(run=run, verdict=verdict, certificate=self.certificate)
+
+    def ended(self, *, stopped: bool = False) -> CertifyEnded:
+        """What it has come to, with all that is stored of fresh seeds, counted or not.
+
+        Raises:
+            RunError: a run folder that is damaged.
+        """
+        runs = [run for run in self._stored() if run.seed >= self._behind and run.data == self._plan.data]
+        result = assess(self._ladder, self._rung, [*self._earlier, *runs], certificate=self.certificate)
+        return CertifyEnded(result=result, certificate=self.certificate, stuck=self.stuck, stopped=stopped)
+
+    def _stored(self) -> tuple[Run, ...]:
+        return read_runs(self._root, self._ladder.name, self._rung.name, self._plan.identity)

@@ -258,7 +258,8 @@ def test_a_seed_that_could_not_be_counted_is_said_at_the_end(sure: Ladder, tmp_p
     failed = next(event for event in events if isinstance(event, RunEnded))
     console = Console(file=io.StringIO(), width=300, highlight=False)
     stuck = CertifyEnded(result=ended.result, certificate=ended.certificate, stuck="seed 1002: held by process 7")
-    assert CertifyWatch(sure, sure.rungs[0], console).show([*events[:-1], left, stuck]) == stuck
+    said = (event for event in [*events[:-1], left, stuck])
+    assert CertifyWatch(sure, sure.rungs[0], console).show(said) == stuck
     assert isinstance(console.file, io.StringIO)
     assert "base seed 1002 left out: held by process 7" in console.file.getvalue()
     assert failed.run.ended
@@ -279,7 +280,10 @@ def test_a_contract_without_a_certainty_gets_the_usual_one_and_says_so(say: Say)
     assert judged.out.splitlines()[-1].endswith("; 65 more clean seeds would certify 95% of seeds, 95% confidence")
 
 
-def test_ctrl_c_stops_it_tidily_and_the_same_command_goes_on(tmp_path: Path, tiny_text: str) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_leave_a_record_of_what_was_counted_and_the_same_command_goes_on(
+    tmp_path: Path, tiny_text: str, how: signal.Signals
+) -> None:
     long = tiny_text.replace("60% of seeds, 80%", "95% of seeds, 95%").replace("epochs    = 2", "epochs    = 30")
     (tmp_path / "tiny.toml").write_text(long)
     command = [sys.executable, "-m", "smallprint", *CERTIFY]
@@ -290,16 +294,33 @@ def test_ctrl_c_stops_it_tidily_and_the_same_command_goes_on(tmp_path: Path, tin
         for line in process.stdout:
             if line.startswith(" 1001"):
                 break
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip() == "stopped. Finished epochs are kept; the same command goes on behind them."
+    counted = [1000, 1001, *(int(row[0]) for row in rows(out))]  # what was said before the signal was heard
+    assert f"undecided: {len(counted)} of {len(counted)} fresh seeds kept the contract" in out
+    (rung,) = read_record(tmp_path / "runs/tiny/base/record.json").rungs
+    assert [run.seed for run in rung.runs if rung.certificate and rung.certificate.counts(run.seed)] == counted
     told = subprocess.run(
         [*command, "--seeds-at-most", "2"], cwd=tmp_path, env=plain_environment(), capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert told.returncode == 3
     assert "of them are stored and not trained again" in told.stdout
+
+
+def test_ctrl_c_while_a_line_is_written_ends_with_what_was_counted(
+    sure: Ladder, tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CertifyWatch, "_row", interrupted)  # a seed's line
+    events = certify(sure, "base", runs=tmp_path, dataset=digits, threads=1)
+    ended = CertifyWatch(sure, sure.rungs[0], Console(file=io.StringIO())).show(events)
+    assert isinstance(ended, CertifyEnded)
+    assert (ended.stopped, ended.certificate.of) == (True, 1)
 
 
 def test_on_a_terminal_what_runs_stands_under_the_lines(tmp_path: Path, tiny_text: str) -> None:

@@ -121,8 +121,8 @@ def certify(
     """
     how = means(workers, threads, device, precision)
     ladder, rung = one_rung_at(place, facts_of_data(data))
+    from smallprint.certify import CertifyEnded, never_kept
     from smallprint.certify import certify as start
-    from smallprint.certify import never_kept
     from smallprint.watching.certification import CertifyWatch, write_outcome
 
     dataset = None if never_kept(ladder, rung) else load(ladder.data, data)
@@ -130,6 +130,9 @@ def certify(
     with _stopping_tidily(), closing(events):
         ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)
     outcome = write_outcome(ladder, ended, place, runs, record, as_json=as_json)
+    if isinstance(ended, CertifyEnded) and ended.stopped:
+        _say_stopped()
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit({"certified": DONE, "refuted": BROKEN, "undecided": UNDECIDED}[outcome])
 
 

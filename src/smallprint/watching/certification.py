@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -38,8 +38,12 @@ class CertifyWatch:
         self._said: set[str] = set()  # what need not be said again
         self._running = Running()
 
-    def show(self, events: Iterable[CertifyEvent]) -> NeverKept | CertifyEnded:
-        """Write what happens; return the end of it."""
+    def show(self, events: Generator[CertifyEvent, None, None]) -> NeverKept | CertifyEnded:
+        """Write what happens; return the end of it, also by Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C before the certification has begun.
+        """
         place, trace = self.ladder.rungs.index(self.rung) + 1, self.ladder.trace(self.rung)
         with LiveBar(self.console, self._doing) as bar:
             self.console.print(Text(terminal.printable(self.ladder.title), "bold"))
@@ -47,16 +51,25 @@ class CertifyWatch:
             self.console.print(terminal.rung_heading(self.rung, place, len(self.ladder.rungs), trace), soft_wrap=True)
             if taught := self.ladder.taught(self.rung):
                 self._line(terminal.printable(str(taught)))
-            for event in events:
-                if not isinstance(event, NeverKept | CertifyStarted | SeedCounted | CertifyEnded):
-                    self._pace.note(event)
-                self._running.note(event)
-                self._tell(event)
-                above = self._running.table(self.ladder, self.console.height) if self.console.is_terminal else None
-                bar.show(self._doing, self._pace, above)
-                if isinstance(event, NeverKept | CertifyEnded):
-                    return event
-        raise AssertionError("a certification ends with one of these")
+            try:
+                ended = self._watched(events, bar)
+            except KeyboardInterrupt as stop:  # the certification has not seen it, unless that is what it ended with
+                ended = events.throw(stop)
+        assert isinstance(ended, NeverKept | CertifyEnded), "a certification that ends says so"
+        return ended
+
+    def _watched(self, events: Iterable[CertifyEvent], bar: LiveBar) -> CertifyEvent | None:
+        """Write what happens until the certification ends; its last event."""
+        for event in events:
+            if isinstance(event, NeverKept | CertifyEnded):
+                return event
+            if not isinstance(event, CertifyStarted | SeedCounted):
+                self._pace.note(event)
+            self._running.note(event)
+            self._tell(event)
+            above = self._running.table(self.ladder, self.console.height) if self.console.is_terminal else None
+            bar.show(self._doing, self._pace, above)
+        return None
 
     def _tell(self, event: CertifyEvent) -> None:
         match event:
