@@ -339,13 +339,15 @@ def test_two_ways_are_compared_by_the_worst_of_their_last_epochs(ladder: Ladder)
 
 
 def test_both_ways_are_trained_and_what_is_kept_is_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = f"--of digits:base --seeds 2 --runs {tmp_path} --json"
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(tiny_text)
+    words = f"--of tiny.toml:base --seeds 2 --runs {tmp_path} --json"
     run_here("ways", words, monkeypatch)
     said = json.loads(capsys.readouterr().out)
-    assert said["command"] == "python -m benchmarks ways --of digits:base --seeds 2"
-    assert said["settings"] == {"of": "digits:base", "seeds": 2}
+    assert said["command"] == "python -m benchmarks ways --of tiny.toml:base --seeds 2"
+    assert said["settings"] == {"of": "tiny.toml:base", "seeds": 2}
     assert [len(side["worst"]) for side in said["sides"].values()] == [2, 2]
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
     assert len(trained) == 4

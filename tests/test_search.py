@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -250,5 +251,6 @@ def test_where_nothing_new_is_left_to_draw_the_search_ends_before_its_time(
     easy: Ladder, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Race, "twin", lambda race, _: race.candidates[START])
+    monkeypatch.setattr(import_module("smallprint.search"), "_MOST_TWINS", 5)  # the package has its function there
     ended = found_in(list(searched(easy, digits, tmp_path, budget=3600)))
     assert {one.why for one in ended.candidates if one.number != START} == {"the same as start"}
