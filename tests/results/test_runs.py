@@ -18,6 +18,7 @@ from smallprint.results.runs import (
     Run,
     Stretch,
     changing,
+    prepare_to_write,
     read_run,
     read_runs,
     read_tensors,
@@ -291,6 +292,14 @@ def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_will_be_written_has_its_folder_made_and_nothing_else(tmp_path: Path) -> None:
+    prepare_to_write(tmp_path / "new" / "file")
+    assert list((tmp_path / "new").iterdir()) == []
+    write_whole(tmp_path / "new" / "file", b"one")
+    with pytest.raises(RunError, match=r"file/x: cannot be written: (Not a directory|File exists)"):
+        prepare_to_write(tmp_path / "new" / "file" / "x")
 
 
 def test_a_file_that_cannot_be_written_says_so_and_whether_any_other_could(tmp_path: Path) -> None:

@@ -110,6 +110,13 @@ def test_the_record_is_evidence_that_anybody_can_count_again(say: Say) -> None:
     parse_ladder(rung.text, name="tiny")
 
 
+def test_a_record_that_cannot_be_written_is_said_before_anything_is_trained(say: Say) -> None:
+    status, out, err = say(*CERTIFY, "--record", "tiny.toml/record.json")
+    assert (status, out) == (2, "")
+    assert err.startswith("smallprint: tiny.toml/record.json: cannot be written: ")
+    assert not Path("runs").exists()
+
+
 def test_as_json_it_is_one_document(say: Say) -> None:
     status, out, err = say(*CERTIFY, "--json")
     assert status == 0

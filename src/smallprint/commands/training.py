@@ -33,6 +33,7 @@ from smallprint.arguments import (
     split_place,
 )
 from smallprint.console import BROKEN, DONE, INTERRUPTED, UNDECIDED, console, write_json
+from smallprint.results.runs import prepare_to_write
 from smallprint.sources import (
     assess_here,
     facts_of_data,
@@ -125,6 +126,8 @@ def certify(
     from smallprint.certify import certify as start
     from smallprint.watching.certification import CertifyWatch, write_outcome
 
+    if record:
+        prepare_to_write(record)
     dataset = None if never_kept(ladder, rung) else load(ladder.data, data)
     events = start(ladder, rung.name, runs=runs, dataset=dataset, at_most=seeds_at_most, record=record, **how)
     with _stopping_tidily(), closing(events):

@@ -256,6 +256,17 @@ def write_whole(path: Path, content: bytes) -> None:
         replace_whole(path, content)
 
 
+def prepare_to_write(path: Path) -> None:
+    """Make the folder of a file that long work will end with, and see that a file can be written there.
+
+    Raises:
+        RunError: it cannot; a `DiskError` where no other could.
+    """
+    with changing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
 def replace_whole(path: Path, content: bytes) -> None:
     """The same in a folder that is there, with the system's own errors."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
