@@ -122,6 +122,25 @@ def test_a_good_mean_with_one_epoch_below_is_bad_luck_if_the_end_is_quiet(make_r
     assert name not in findings(ladder_of(), make_run(ADAM[0], rates=LOW_END))  # kept
 
 
+def test_an_end_that_is_quiet_too_late_is_told_from_an_unlucky_window(make_run: MakeRun) -> None:
+    name, unlucky = "quiet only behind the first promised epochs", "good seeds but an unlucky window"
+    late, later = [99.39, 99.41, 99.44, 99.45, 99.45], [99.37, 99.39, 99.44, 99.45, 99.46]
+    found = findings(ladder_of(), make_run(late, rates=LOW_END), make_run(later, rates=LOW_END, seed=1))
+    assert found[name].evidence.endswith(
+        "yet seed 0 fell short in the first 1; seed 1 fell short in the first 2 and in none behind"
+    )
+    assert "a longer tail" in found[name].advice
+    assert unlucky not in found
+    again = [99.39, 99.41, 99.39, 99.45, 99.45]
+    found = findings(ladder_of(), make_run(late, rates=LOW_END), make_run(again, rates=LOW_END, seed=1))
+    assert name not in found
+    assert unlucky in found
+    low = [99.38, 99.39, 99.39, 99.40, 99.41]
+    found = findings(ladder_of(), make_run([99.5] * 5, rates=LOW_END), make_run(low, rates=LOW_END, seed=1))
+    assert name not in found  # one that hardly gets there
+    assert unlucky in found
+
+
 def test_a_receptive_field_smaller_than_the_image_is_told(make_run: MakeRun) -> None:
     name = "receptive field smaller than the image"
     blind = "conv3-8 conv3-8 conv3-10 avgpool22 flatten linear-10"

@@ -263,26 +263,32 @@ def _noisy_end(case: _Case) -> Iterator[Finding]:
 
 
 def _unlucky_window(case: _Case) -> Iterator[Finding]:
-    needed = [
-        (
-            run,
-            [
-                e
-                for e in run.epochs[-case.last :]
-                if e.test_correct < case.verdict.contract.correct_needed(e.test_total)
-            ],
-        )
+    """Seeds whose end is good enough, but not all of the promised epochs: too early for the quiet end, or anywhere."""
+    needed = case.verdict.contract.correct_needed
+    short = {  # by seed: which of the last epochs
+        run.seed: [n for n, e in enumerate(run.epochs[-case.last :]) if e.test_correct < needed(e.test_total)]
         for run in case.runs
-    ]
-    missed = [(run, short) for run, short in needed if short]
+    }
+    missed = {seed: places for seed, places in short.items() if places}
     if not missed or case.test < case.promise or case.final_rate > _LARGE_RATE:
+        return
+    above = f"the mean of {case.last_epochs} is {case.test:.3f}%, above the promise, yet "
+    if all(places == [*range(len(places))] and len(places) <= case.last // 2 for places in missed.values()):
+        yield Finding(
+            name="quiet only behind the first promised epochs",
+            evidence=above
+            + "; ".join(f"seed {seed} fell short in the first {len(places)}" for seed, places in missed.items())
+            + " and in none behind",
+            advice=(
+                "let the end begin earlier: a longer tail, and clean epochs that begin with it; what is learnt by then "
+                "is enough"
+            ),
+        )
         return
     yield Finding(
         name="good seeds but an unlucky window",
-        evidence=(
-            f"the mean of {case.last_epochs} is {case.test:.3f}%, above the promise, yet "
-            + "; ".join(f"seed {run.seed} fell short in {len(short)} of them" for run, short in missed)
-        ),
+        evidence=above
+        + "; ".join(f"seed {seed} fell short in {len(places)} of them" for seed, places in missed.items()),
         advice=(
             "gain a little mean accuracy or quiet the end (a lower last learning rate, an average); "
             "more seeds will not change the rate"

@@ -183,18 +183,18 @@ def side_labels(
         line[0].set_clip_on(False)
 
 
-def size_axis(axes: Axes, sizes: Sequence[int], limit: int | None, *, pad: float) -> None:
-    """Parameters from the smallest to the largest, `pad` pixels inside the axes; logarithmic where they differ much."""
+def size_axis(axes: Axes, sizes: Sequence[int], limit: int | None, *, left: float, right: float) -> None:
+    """Parameters from smallest to largest, so many pixels inside the axes; logarithmic where they differ much."""
     sizes = [*sizes, *([limit] if limit else [])] or [1]
-    share = pad / (axes.bbox.width - 2 * pad)
+    below, above = (pad / (axes.bbox.width - left - right) for pad in (left, right))  # as shares of what lies between
     if max(sizes) > 4 * min(sizes):
         low, high = float(np.log10(min(sizes))), float(np.log10(max(sizes)))
         axes.set_xscale("log")
-        axes.set_xlim(10 ** (low - share * (high - low)), 10 ** (high + share * (high - low)))
+        axes.set_xlim(10 ** (low - below * (high - low)), 10 ** (high + above * (high - low)))
         log_ticks(axes, lambda size: f"{size:,.0f}")
     else:
         span = (max(sizes) - min(sizes)) or 0.1 * max(sizes)
-        axes.set_xlim(min(sizes) - share * span, max(sizes) + share * span)
+        axes.set_xlim(min(sizes) - below * span, max(sizes) + above * span)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
 

@@ -22,6 +22,7 @@ from smallprint.spec.ladder import Published, Rung
 from smallprint.views.canvas import PALETTE, AccuracyScale, canvas, short, side_labels, size_axis, spread, svg
 
 _FRAME = 20  # times the error that the promise allows: accuracies below leave the frame
+_MARGINS = 0.8  # of an axis's width, at most, for rungs that have no room at their own place
 _Scale = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # from a value to its height in the axes
 
 
@@ -233,9 +234,9 @@ def _places(axes: Axes, sizes: Sequence[int], limit: int | None, step: float) ->
     sizes, and none leaves its side of the limit.
     """
     places: list[float] = []
-    pad = 20.0
-    for _ in range(2):  # the second time with room for those that the first has moved outside
-        size_axis(axes, sizes, limit, pad=pad)
+    left = right = 20.0
+    while left + right < _MARGINS * axes.bbox.width:
+        size_axis(axes, sizes, limit, left=left, right=right)
         pixels = [float(axes.transData.transform((size, 0))[0]) for size in [*sizes, limit or max(sizes, default=1)]]
         places, edge = spread(pixels[:-1], step), pixels[-1]
         order = sorted(range(len(sizes)), key=lambda rung: places[rung])
@@ -246,8 +247,12 @@ def _places(axes: Axes, sizes: Sequence[int], limit: int | None, step: float) ->
         for rung in [rung for rung in order if limit and sizes[rung] > limit]:
             places[rung] = max(places[rung], beyond)
             beyond = places[rung] + step
-        box = axes.bbox
-        pad += max([0.0, *(max(box.x0 + 12 - place, place - box.x1 + 12) for place in places)])
+        # Once more with room for those that were moved outside.
+        below = max((axes.bbox.x0 + 12 - place for place in places), default=0.0)
+        above = max((place - axes.bbox.x1 + 12 for place in places), default=0.0)
+        if max(below, above) < 1:
+            break
+        left, right = left + max(below, 0.0), right + max(above, 0.0)
     return places
 
 
