@@ -280,8 +280,8 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
             + "; ".join(f"seed {seed} fell short in the first {len(places)}" for seed, places in missed.items())
             + " and in none behind",
             advice=(
-                "let the end begin earlier: a longer tail, and clean epochs that begin with it; what is learnt by then "
-                "is enough"
+                "try a longer tail, and clean epochs that begin with it: it quiets those epochs too, and leaves less "
+                "time to learn; or gain a little mean accuracy"
             ),
         )
         return
