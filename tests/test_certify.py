@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,15 @@ def summary(ended: CertifyEnded) -> tuple[str, int, int]:
     return ended.certificate.outcome, ended.certificate.passed, ended.certificate.of
 
 
+def with_two_counted(ladder: Ladder, root: Path, digits: Dataset) -> Generator[CertifyEvent, None, None]:
+    """A certification that has just counted its second seed, 1001."""
+    events = certify(ladder, "base", runs=root, dataset=digits, threads=1)
+    for event in events:
+        if isinstance(event, SeedCounted) and event.run.seed == 1001:
+            break
+    return events
+
+
 def test_clean_seeds_certify_and_no_more_are_trained_than_that_takes(
     easy: Ladder, tmp_path: Path, digits: Dataset
 ) -> None:
@@ -105,10 +114,7 @@ def test_what_is_stored_is_counted_again_and_not_trained_again(easy: Ladder, tmp
 def test_an_interrupted_certification_goes_on_behind_its_last_epoch(
     easy: Ladder, tmp_path: Path, digits: Dataset
 ) -> None:
-    events = certify(easy, "base", runs=tmp_path, dataset=digits, threads=1)
-    for event in events:
-        if isinstance(event, SeedCounted) and event.run.seed == 1001:
-            break
+    events = with_two_counted(easy, tmp_path, digits)
     assert isinstance(next(events), RunStarted)  # of seed 1002
     next(events)  # its first epoch
     events.close()
@@ -126,10 +132,7 @@ def test_an_interrupted_certification_goes_on_behind_its_last_epoch(
 def test_a_certification_that_is_stopped_ends_with_what_it_has_counted(
     easy: Ladder, tmp_path: Path, digits: Dataset
 ) -> None:
-    events = certify(easy, "base", runs=tmp_path, dataset=digits, threads=1)
-    for event in events:
-        if isinstance(event, SeedCounted) and event.run.seed == 1001:
-            break
+    events = with_two_counted(easy, tmp_path, digits)
     assert isinstance(next(events), RunStarted)  # of seed 1002
     ended = events.throw(KeyboardInterrupt)
     assert isinstance(ended, CertifyEnded)

@@ -21,7 +21,7 @@ from smallprint.spec.errors import RunError
 from smallprint.spec.ladder import Ladder, Rung
 from smallprint.sweep import SweepStarted
 from smallprint.views import documents, terminal
-from smallprint.watching.live import LiveBar, Running
+from smallprint.watching.live import LiveBar, Running, end_of
 
 _COLOURS = {"certified": "bold green", "refuted": "bold red", "undecided": "bold yellow"}
 
@@ -51,10 +51,7 @@ class CertifyWatch:
             self.console.print(terminal.rung_heading(self.rung, place, len(self.ladder.rungs), trace), soft_wrap=True)
             if taught := self.ladder.taught(self.rung):
                 self._line(terminal.printable(str(taught)))
-            try:
-                ended = self._watched(events, bar)
-            except KeyboardInterrupt as stop:  # the certification has not seen it, unless that is what it ended with
-                ended = events.throw(stop)
+            ended = end_of(events, lambda heard: self._watched(heard, bar))
         assert isinstance(ended, NeverKept | CertifyEnded), "a certification that ends says so"
         return ended
 

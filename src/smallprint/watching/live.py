@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -16,6 +16,21 @@ from smallprint.spec.ladder import Ladder
 from smallprint.views import terminal
 
 _BESIDES = 7  # lines of the screen that are not for running trainings
+_Event = TypeVar("_Event")
+
+
+def end_of(
+    events: Generator[_Event, None, None], watched: Callable[[Iterable[_Event]], _Event | None]
+) -> _Event | None:
+    """The event with which something ends that is watched; Ctrl-C while nobody but the watch hears it ends it too.
+
+    Raises:
+        KeyboardInterrupt: what is watched has not begun, or had ended with that.
+    """
+    try:
+        return watched(events)
+    except KeyboardInterrupt as stop:  # the events have not seen it, unless that is what they ended with
+        return events.throw(stop)
 
 
 class Running:

@@ -19,7 +19,7 @@ from smallprint.views import search_terminal, terminal
 from smallprint.views.front import FrontPicture, front_picture
 from smallprint.views.search_result import SearchResult
 from smallprint.views.search_terminal import CandidateLines, Running
-from smallprint.watching.live import LiveBar
+from smallprint.watching.live import LiveBar, end_of
 
 _BESIDES = 8  # lines of the screen that are neither front nor trainings
 
@@ -62,10 +62,7 @@ class SearchWatch:
         with LiveBar(self.console, f"{self.ladder.name}:{self.rung.name}") as bar:
             self._line(Text(terminal.printable(self.ladder.title), "bold"))
             self._line(f"promise: {self.ladder.contract}")
-            try:
-                ended = self._watched(events, bar)
-            except KeyboardInterrupt as stop:  # the search has not seen it, unless that is what it ended with
-                ended = events.throw(stop)
+            ended = end_of(events, lambda heard: self._watched(heard, bar))
         assert isinstance(ended, SearchEnded), "a search that ends says so"
         result = self._result(ended)
         self.console.print("", search_terminal.result_text(result), sep="\n", soft_wrap=True)
