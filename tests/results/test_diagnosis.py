@@ -127,7 +127,7 @@ def test_an_end_that_is_quiet_too_late_is_told_from_an_unlucky_window(make_run: 
     late, later = [99.39, 99.41, 99.44, 99.45, 99.45], [99.37, 99.39, 99.44, 99.45, 99.46]
     found = findings(ladder_of(), make_run(late, rates=LOW_END), make_run(later, rates=LOW_END, seed=1))
     assert found[name].evidence.endswith(
-        "yet seed 0 fell short in the first 1; seed 1 fell short in the first 2 and in none behind"
+        "yet seed 0 fell short in the first of them; seed 1 fell short in the first 2 of them and in none behind"
     )
     assert "a longer tail" in found[name].advice
     assert unlucky not in found

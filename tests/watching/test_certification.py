@@ -209,10 +209,11 @@ def test_a_rung_that_cannot_keep_its_contract_is_said_at_once(say: Say) -> None:
     assert out.splitlines()[-1] == (
         "broken whatever a seed does, so that nothing is trained: parameters broken: 728 (< 700), 29 too many"
     )
-    said = say(*CERTIFY, "--json")
+    said = say(*CERTIFY, "--json", "--record", "records/tiny-base.json")
     assert said.status == 1
     assert [clause["name"] for clause in json.loads(said.out)["broken"]] == ["parameters"]
     assert not Path("runs").exists()
+    assert not Path("records").exists()
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,10 @@ def certify(
     from smallprint.certify import certify as start
     from smallprint.watching.certification import CertifyWatch, write_outcome
 
-    if record:
+    trained = not never_kept(ladder, rung)
+    if record and trained:
         prepare_to_write(record)
-    dataset = None if never_kept(ladder, rung) else load(ladder.data, data)
+    dataset = load(ladder.data, data) if trained else None
     events = start(ladder, rung.name, runs=runs, dataset=dataset, at_most=seeds_at_most, record=record, **how)
     with _stopping_tidily(), closing(events):
         ended = CertifyWatch(ladder, rung, console(stderr=as_json)).show(events)

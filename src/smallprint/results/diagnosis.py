@@ -277,7 +277,7 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
         yield Finding(
             name="quiet only behind the first promised epochs",
             evidence=above
-            + "; ".join(f"seed {seed} fell short in the first {len(places)}" for seed, places in missed.items())
+            + "; ".join(f"seed {seed} fell short in {_the_first(len(places))}" for seed, places in missed.items())
             + " and in none behind",
             advice=(
                 "try a longer tail, and clean epochs that begin with it: it quiets those epochs too, and leaves less "
@@ -294,6 +294,10 @@ def _unlucky_window(case: _Case) -> Iterator[Finding]:
             "more seeds will not change the rate"
         ),
     )
+
+
+def _the_first(count: int) -> str:
+    return "the first of them" if count == 1 else f"the first {count} of them"
 
 
 def _room_to_shrink(case: _Case) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from smallprint.training.native.plan import plan
 from smallprint.training.native.state import named
 from smallprint.training.teacher import Teacher
 from tests.spec.test_trace import a_fitting_network
+from tests.training.native.networks import ALONE, KINKED, SHAPE, WHOLE_WINDOWS
 from tests.training.native.oracle import (
     assert_same,
     case,
@@ -33,92 +34,6 @@ from tests.training.native.oracle import (
     pytorch,
     smoothed,
 )
-
-# Every layer kind, operation and option, behind or before as little as lets a gradient through.
-ALONE = {
-    "conv": "conv3-5",
-    "conv of 1x1": "conv1-5 conv1-3",
-    "conv of an even size": "conv2-3 conv4-5,pad=2",
-    "conv as large as the image": "conv7-4",
-    "bias": "conv3-5,bias conv3-3,bias",
-    "nobias": "every conv: bias; conv3-5 conv3-3,nobias",
-    "pad": "conv3-3,pad=1 conv3-4,pad=2",
-    "pad beyond the kernel": "conv3-3,pad=4 conv1-2,pad=1",
-    "pad=same": "conv5-3,pad=same conv3-3,pad=same",
-    "stride": "conv3-3,pad=1 conv3-5,stride=2",
-    "stride and pad": "conv3-3,pad=1 conv5-5,stride=3,pad=2",
-    "stride beyond the kernel": "conv3-3,pad=1 conv2-5,stride=3",
-    "a pixel seen by one tap alone": "gap conv5-4,stride=3,pad=2",
-    "groups": "conv3-6 conv3-4,groups=2 conv1-8,groups=4",
-    "depthwise": "conv3-6 depthwise3",
-    "depthwise with all options": "conv3-6,pad=1 depthwise3,pad=1,stride=2,bias",
-    "linear": "flatten linear-6 linear-5,bias",
-    "linear behind gap": "conv3-6 gap linear-5,bias",
-    "times": "conv3-3 conv3-3,pad=1,times=3",
-    "times with operations": "after conv3: batchnorm tanh; conv3-3 conv3-3,pad=1,times=2",
-    "times of linear": "flatten linear-6 linear-6,times=3,bias",
-    "skip": "conv3-3 tanh conv3-3,pad=1,skip conv1-4",
-    "skip of the image itself": "conv3-2,pad=1,skip conv1-4",
-    "skip with times and operations": "after conv3: silu; conv3-3 conv3-3,pad=1,skip,times=3 tanh conv1-4",
-    "skip behind batch norm": "after conv3: batchnorm; conv3-3 conv3-3,pad=1,skip,times=2 maxpool conv1-4",
-    "skip at the end": "flatten linear-6 tanh linear-6,skip",
-    "bare": "after conv3: tanh batchnorm; conv3-4 conv3-3,bare",
-    "avgpool": "conv3-4 avgpool2 conv1-3",
-    "avgpool with gaps": "conv3-4 avgpool2,stride=3 conv1-3",
-    "avgpool that overlaps": "conv3-4 tanh avgpool3,stride=1 conv1-3",
-    "avgpool with pad": "conv3-4 avgpool3,stride=2,pad=1 tanh avgpool2,pad=1 conv1-3",
-    "gap": "conv3-4 tanh gap conv1-3",
-    "two poolings in a row": "conv3-4 tanh avgpool2 avgpool2,stride=1 silu gap conv1-3",
-    "flatten": "conv3-4 tanh flatten linear-3",
-    "batchnorm": "conv3-4 batchnorm conv1-3",
-    "batchnorm of the image": "batchnorm conv3-4",
-    "batchnorm behind an activation": "conv3-4 tanh batchnorm conv1-3",
-    "batchnorm behind a pooling": "conv3-4 avgpool2 batchnorm conv1-3",
-    "batchnorm behind batchnorm": "conv3-4 batchnorm tanh batchnorm conv1-3",
-    "batchnorm of a flat tensor": "flatten batchnorm linear-6 batchnorm tanh linear-3",
-    "batchnorm at the end": "conv3-4 gap batchnorm",
-    "batchnorm without a scale": "conv3-4 batchnorm,noscale tanh conv3-3 batchnorm gelu conv1-3",
-    "batchnorm without a scale, of the image and at the end": "batchnorm,noscale conv3-4 gap batchnorm,noscale",
-    "silu": "conv3-4 silu conv1-3",
-    "hardswish": "conv3-4 batchnorm hardswish conv1-3",
-    "gelu": "conv3-4 gelu conv1-3",
-    "tanh": "conv3-4 tanh conv1-3",
-    "dropout": "conv3-4 dropout=25% conv1-3 tanh dropout=50%",
-    "dropout of a flat tensor": "flatten dropout=12.5% linear-6 dropout=25% linear-3",
-    "dropout2d": "conv3-9 tanh dropout2d=25% conv1-3",
-    "dropout with batchnorm": "conv3-9 batchnorm tanh dropout=25% avgpool2 dropout2d=50% batchnorm conv1-3",
-    "dropout of 0%": "conv3-4 dropout=0% conv1-3",
-}
-KINKED = {
-    "relu": "conv3-4 relu conv1-3",
-    "leakyrelu": "conv3-4 leakyrelu=0.2 conv1-3",
-    "relu behind batchnorm": "conv3-4 batchnorm relu conv1-3",
-    "relu before batchnorm": "conv3-4 relu batchnorm conv1-3",
-    "maxpool": "conv3-4 maxpool conv1-3",
-    "maxpool of relu": "conv3-4 relu maxpool conv1-3",
-    "maxpool with gaps": "conv3-4 maxpool,stride=3 conv1-3",
-    "maxpool that overlaps": "conv3-4 batchnorm maxpool3,stride=1 conv1-3",
-    "maxpool with pad": "conv3-4 maxpool3,pad=1 relu maxpool2,pad=1 conv1-3",
-    "maxpool of a large window": "conv3-4 maxpool4 conv1-3",
-    "maxpool of batchnorm, relu and dropout": "conv3-4 batchnorm relu dropout=25% maxpool conv1-3",
-}
-WHOLE_WINDOWS = {  # that cover the map: forward notes which place of each has won
-    "alone": "conv3-4 maxpool conv1-3",
-    "of relu": "conv3-4 relu maxpool conv1-3",
-    "of three": "conv3-4 tanh maxpool3 conv1-3",
-    "of batchnorm, relu and dropout": "conv3-4 batchnorm relu dropout=25% maxpool conv1-3",
-    "of relu before batchnorm": "conv3-4 relu batchnorm maxpool conv1-3",
-    "of batchnorm before dropout": "conv3-4 batchnorm relu maxpool dropout=25% conv1-3",
-    "of dropout twice": "conv3-4 dropout=25% tanh dropout=50% dropout2d=25% maxpool conv1-3",
-    "twice": "conv3-4 batchnorm relu dropout=25% maxpool tanh maxpool3 gap conv1-3",
-    "before others that overlap": "conv3-4 batchnorm relu maxpool tanh maxpool2,stride=1 conv1-3",
-    "of a skip": "conv3-4 tanh conv3-4,pad=1,skip batchnorm relu maxpool conv1-3",
-    "of what is added": "conv3-4 conv3-4,pad=1,skip maxpool conv1-3",
-    "before flatten": "conv3-4 batchnorm relu maxpool flatten linear-3",
-    "before batchnorm": "conv3-4 relu maxpool batchnorm conv1-3",
-    "at the end": "conv3-3 maxpool6",
-}
-SHAPE = (2, 7, 8)
 
 
 @pytest.mark.parametrize("network", ALONE.values(), ids=ALONE.keys())

@@ -20,7 +20,7 @@ from smallprint.training.stack.convolution import KERNELS
 from smallprint.training.stack.networks import Chance, Networks
 from tests.spec.test_trace import a_fitting_network
 from tests.training.native import oracle
-from tests.training.native.test_native import ALONE, KINKED, SHAPE
+from tests.training.native.networks import ALONE, KINKED, SHAPE
 
 
 @pytest.fixture(params=KERNELS)
