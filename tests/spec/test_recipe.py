@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from smallprint.spec.errors import NotationError, SmallprintError
 from smallprint.spec.notation import LARGEST
-from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Distilled, Ema, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Distilled, Ema, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Constant, Cosine, OneCycle, Plateau, Rates, Step
 
 NUMBER = st.floats(min_value=0, allow_infinity=False)
 BELOW_ONE = st.floats(0, 1, exclude_max=True)
+BETWEEN = st.floats(0, 1, exclude_min=True, exclude_max=True)
 PERCENT = st.floats(0, 50)
 OPTIMISERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(Sgd, lr=NUMBER, momentum=NUMBER, weight_decay=NUMBER),
@@ -21,6 +22,15 @@ OPTIMISERS: st.SearchStrategy[Any] = st.one_of(
     *(
         st.builds(kind, lr=NUMBER, beta1=BELOW_ONE, beta2=BELOW_ONE, eps=NUMBER, weight_decay=NUMBER)
         for kind in (Adam, AdamW)
+    ),
+    st.builds(
+        Muon,
+        lr=NUMBER.filter(bool),
+        momentum=BETWEEN,
+        weight_decay=NUMBER,
+        sgd_lr=NUMBER,
+        sgd_momentum=BETWEEN,
+        sgd_weight_decay=NUMBER,
     ),
 )
 SCHEDULES: st.SearchStrategy[Any] = st.one_of(
@@ -93,6 +103,13 @@ def test_every_sentence_of_a_full_recipe_is_understood() -> None:
     assert (recipe.average, recipe.loss) == (Ema(decay=0.998), CrossEntropy(smoothing=0.1))
 
 
+def test_what_muon_leaves_to_sgd_follows_its_rate_and_keeps_a_momentum_of_its_own() -> None:
+    muon = Recipe.parse({"optimiser": "muon lr=0.01 sgd_lr=0.2"}).optimiser
+    assert isinstance(muon, Muon)
+    assert muon.rates == Rates(lr=0.01, momentum=0.95)
+    assert muon.sgd_rates(Rates(lr=0.005, momentum=0.8)) == Rates(lr=0.1, momentum=0.9)
+
+
 @pytest.mark.parametrize("text", ["none", "", "rotate=0deg", "fill=1/255; rotate=0deg", "interpolation=nearest"])
 def test_an_augmentation_that_changes_nothing_is_none(text: str) -> None:
     recipe = Recipe.parse({"optimiser": "sgd lr=0.1", "augment": text})
@@ -101,10 +118,13 @@ def test_an_augmentation_that_changes_nothing_is_none(text: str) -> None:
 
 
 BAD: list[tuple[str, Any, str]] = [
-    ("optimiser", "sdg lr=0.1", "no optimiser is called 'sdg'; known: sgd, adam, adamw; did you mean 'sgd'?"),
+    ("optimiser", "sdg lr=0.1", "no optimiser is called 'sdg'; known: sgd, adam, adamw, muon; did you mean 'sgd'?"),
     ("optimiser", "sgd momentum=0.9", "sgd needs lr=0.1"),
     ("optimiser", "sgd lr=0.1 nesterov", "nesterov needs a momentum, as in momentum=0.9"),
     ("optimiser", "adam lr=0.1 beta1=1", "beta1 and beta2 are below 1"),
+    ("optimiser", "muon lr=0.01", "muon needs sgd_lr=0.1"),
+    ("optimiser", "muon lr=0 sgd_lr=0.1", "the learning rate of muon is above 0, as in lr=0.005"),
+    ("optimiser", "muon lr=0.01 sgd_lr=0.1 momentum=1", "momentum and sgd_momentum are between 0 and 1"),
     ("optimiser", 0.1, "optimiser is a sentence in quotes, not 0.1"),
     ("schedule", "onecycle warmup=30", "warmup needs its unit, as in 30%; found '30'"),
     ("schedule", "step", "step needs every=6"),

@@ -11,7 +11,7 @@ from smallprint.training.data import Dataset, load_dataset
 from smallprint.training.eager import PyTorchStep, distilled
 from smallprint.training.trainer import Trainer, train
 
-NETWORK = "conv3-8 batchnorm relu dropout=10% gap conv1-10,bias"
+NETWORK = "conv3-8 batchnorm relu dropout=10% conv3-6 gap conv1-10,bias"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,8 @@ def _trained(digits: Dataset, optimiser: str) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    "optimiser", ["sgd lr=0.05", "sgd lr=0.05 momentum=0.9 nesterov", "adam lr=0.01", "adamw lr=0.01"]
+    "optimiser",
+    ["sgd lr=0.05", "sgd lr=0.05 momentum=0.9 nesterov", "adam lr=0.01", "adamw lr=0.01", "muon lr=0.01 sgd_lr=0.05"],
 )
 def test_its_state_is_all_that_it_needs_to_go_on(digits: Dataset, optimiser: str) -> None:
     whole, begun, resumed = (_trained(digits, optimiser) for _ in range(3))

@@ -58,6 +58,7 @@ RECIPES: list[Words] = [
     {"optimiser": "sgd lr=0.05 momentum=0.9 nesterov weight_decay=1e-4", "schedule": "onecycle"},
     {"optimiser": "adam lr=0.01", "schedule": "step every=1 times=0.5", "average": "ema 0.98"},
     {"optimiser": "adamw lr=0.01", "schedule": "cosine warmup=20% tail=20%", "augment": "rotate=10deg shift=1px"},
+    {"optimiser": "muon lr=0.01 weight_decay=0.1 sgd_lr=0.05 sgd_weight_decay=1e-4", "schedule": "onecycle"},
     {"schedule": "plateau patience=0", "loss": "cross-entropy smoothing=0.1", "augment": "brightness=20%"},
 ]
 
@@ -131,7 +132,7 @@ def test_training_equals_a_plain_pytorch_loop(digits: Dataset, way: Way) -> None
 
 def test_the_average_is_that_of_pytorch_and_is_what_is_judged(digits: Dataset) -> None:
     averaged, plain = _train(digits, recipe={"average": "ema 0.9"}, way="pytorch"), _train(digits, way="pytorch")
-    model, optimiser = _pytorch(plain).model, _pytorch(plain).optimiser
+    model, (optimiser,) = _pytorch(plain).model, _pytorch(plain).optimisers
     reference = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     step = optimiser.step
 
@@ -152,7 +153,7 @@ def test_momentum_and_first_beta_follow_the_one_cycle(digits: Dataset) -> None:
         recipe: Words = {"optimiser": said, "schedule": "onecycle", "epochs": 1}
         trained = _train(digits, recipe=recipe, way="pytorch")
         list(trained)
-        held = _pytorch(trained).optimiser.param_groups[0][key]
+        held = _pytorch(trained).optimisers[0].param_groups[0][key]
         assert (held[0] if key == "betas" else held) == pytest.approx(0.95)
 
 

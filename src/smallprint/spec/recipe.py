@@ -68,8 +68,40 @@ class AdamW:
         return Rates(lr=self.lr, momentum=self.beta1)
 
 
-Optimiser = Sgd | Adam | AdamW
-OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muon:
+    """Orthogonalised momentum for the matrices between the first and the last layer, SGD for all else.
+
+    `torch.optim.Muon`, its step computed in float32: a matrix is the weight of a convolution or linear layer without
+    groups, (outputs, inputs * height * width). All other parameters go by `torch.optim.SGD` with Nesterov momentum; its
+    rate follows the same schedule. Source: K. Jordan and others, "Muon: an optimizer for hidden layers in neural
+    networks" (2024), https://kellerjordan.github.io/posts/muon.
+    """
+
+    lr: float = field(default=0.0, metadata={"unit": "number", "required": True})  # learning rate, of matrices
+    momentum: float = field(default=0.95, metadata={"unit": "number"})  # 0 to 1
+    weight_decay: float = field(default=0.0, metadata={"unit": "number"})  # times the learning rate, per step
+    sgd_lr: float = field(default=0.0, metadata={"unit": "number", "required": True})  # of all else
+    sgd_momentum: float = field(default=0.9, metadata={"unit": "number"})  # 0 to 1
+    sgd_weight_decay: float = field(default=0.0, metadata={"unit": "number"})  # per step
+
+    def __post_init__(self) -> None:
+        if not self.lr:
+            raise ValueError("the learning rate of muon is above 0, as in lr=0.005")
+        if not (0 < self.momentum < 1 and 0 < self.sgd_momentum < 1):
+            raise ValueError("momentum and sgd_momentum are between 0 and 1")
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(lr=self.lr, momentum=self.momentum)
+
+    def sgd_rates(self, rates: Rates) -> Rates:
+        """Of all else, where matrices have these: the rate follows theirs, the momentum stays."""
+        return Rates(lr=self.sgd_lr * (rates.lr / self.lr), momentum=self.sgd_momentum)
+
+
+Optimiser = Sgd | Adam | AdamW | Muon
+OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW, "muon": Muon}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smallprint.spec.recipe import Adam, AdamW, Distilled, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Distilled, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Rates
 from smallprint.spec.trace import Trace
-from smallprint.training import machine
+from smallprint.training import machine, muon
 from smallprint.training.augment import augment, greys
 from smallprint.training.data import Dataset
 from smallprint.training.draws import Draws
@@ -47,7 +48,7 @@ class PyTorchStep:
         self.device = torch.device(device)
         self.model = build(trace, seed).to(self.device)
         self.teacher = _frozen(teacher).to(self.device) if teacher else None
-        self.optimiser = _optimiser(recipe, self.model)
+        self.optimisers = _optimisers(recipe, self.model, plan)
         self.average: dict[str, Tensor] = {}  # of parameters and running statistics, by name
         self.images_NCHW = torch.tensor(dataset.train_images_NCHW, device=self.device)
         self.labels_N = torch.tensor(dataset.train_labels_N, device=self.device)
@@ -79,9 +80,10 @@ class PyTorchStep:
             with torch.no_grad():
                 taught_NK = self.teacher(inputs)
             loss = distilled(loss, logits_NK, taught_NK, self.recipe.loss)
-        self.optimiser.zero_grad()
+        self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self._update_average()
         self.loss_sum += loss.detach() * count
         self.correct += (logits_NK.argmax(1) == labels).sum()
@@ -121,7 +123,8 @@ class PyTorchStep:
         }
         self.model.load_state_dict(tensors)
         self.average = {}
-        self.optimiser.state.clear()
+        for optimiser in self.optimisers:
+            optimiser.state.clear()
         if not taken:
             return
         if self.recipe.average:
@@ -131,21 +134,25 @@ class PyTorchStep:
                 for name, value in named(self.plan, averaged.parameters, averaged.running).items()
             }
         first, second = (named(self.plan, vector, state.running) for vector in (state.first, state.second))
+        owners = {p: one for one in self.optimisers for group in one.param_groups for p in group["params"]}
         for name, parameter in self.model.named_parameters():
             # A fused optimiser walks memory: its moments must be laid out as the parameter is.
             moments = [torch.empty_like(parameter).copy_(torch.tensor(kept[name])) for kept in (first, second)]
-            if isinstance(self.recipe.optimiser, Sgd):
-                self.optimiser.state[parameter] = {"momentum_buffer": moments[0]}
+            if isinstance(self.recipe.optimiser, Sgd | Muon):
+                kept = {"momentum_buffer": moments[0]}
             else:
                 count = torch.tensor(float(taken), device=self.device)
-                self.optimiser.state[parameter] = {"step": count, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
+                kept = {"step": count, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
+            owners[parameter].state[parameter] = kept
 
     def _moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the optimiser keeps of each parameter, by its name."""
         found: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
-        keys = ("momentum_buffer", None) if isinstance(self.recipe.optimiser, Sgd) else ("exp_avg", "exp_avg_sq")
+        by_momentum = isinstance(self.recipe.optimiser, Sgd | Muon)
+        keys = ("momentum_buffer", None) if by_momentum else ("exp_avg", "exp_avg_sq")
+        states = {parameter: state for one in self.optimisers for parameter, state in one.state.items()}
         for name, parameter in self.model.named_parameters():
-            kept = self.optimiser.state.get(parameter, {})
+            kept = states.get(parameter, {})
             for key, moments in zip(keys, found, strict=True):
                 if key and kept.get(key) is not None:
                     moments[name] = kept[key]
@@ -155,12 +162,16 @@ class PyTorchStep:
         return ((images_NCHW - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
 
     def _set_rates(self, rates: Rates) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = rates.lr
-            if "momentum" in group:
-                group["momentum"] = rates.momentum
-            else:
-                group["betas"] = (rates.momentum, group["betas"][1])
+        rule = self.recipe.optimiser
+        for optimiser in self.optimisers:
+            of_matrices = isinstance(optimiser, muon.Muon)
+            own = rule.sgd_rates(rates) if isinstance(rule, Muon) and not of_matrices else rates
+            for group in optimiser.param_groups:
+                group["lr"] = own.lr
+                if "momentum" in group:
+                    group["momentum"] = own.momentum
+                else:
+                    group["betas"] = (own.momentum, group["betas"][1])
 
     def _update_average(self) -> None:
         if not self.recipe.average:
@@ -193,17 +204,29 @@ def _copy(tensors: dict[str, Tensor], views: dict[str, NDArray[Any]]) -> None:
         views[name][...] = tensor.detach().cpu().numpy()
 
 
-def _optimiser(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
+def _optimisers(recipe: Recipe, model: torch.nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Every parameter has one."""
+    parameters = dict(model.named_parameters())
     match recipe.optimiser:
         case Sgd(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay):
-            return torch.optim.SGD(
-                model.parameters(), lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
-            )
+            return [_sgd(parameters.values(), lr, momentum, decay, nesterov=nesterov)]
         case Adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay):
-            return torch.optim.Adam(
-                model.parameters(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True
-            )
+            return [
+                torch.optim.Adam(parameters.values(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True)
+            ]
         case AdamW(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay):
-            return torch.optim.AdamW(
-                model.parameters(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True
-            )
+            return [
+                torch.optim.AdamW(
+                    parameters.values(), lr, betas=(beta1, beta2), eps=eps, weight_decay=decay, fused=True
+                )
+            ]
+        case Muon(sgd_lr=lr, sgd_momentum=momentum, sgd_weight_decay=decay) as rule:
+            matrices = {parameters.pop(matrix.name): matrix for matrix in plan.matrices}
+            others = [_sgd(parameters.values(), lr, momentum, decay, nesterov=True)]
+            return [*others, muon.Muon(matrices, rule)] if matrices else [*others]
+
+
+def _sgd(
+    parameters: Iterable[torch.nn.Parameter], lr: float, momentum: float, decay: float, *, nesterov: bool
+) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True)

@@ -198,6 +198,10 @@ RECIPES = {
     "adam": {"optimiser": "adam lr=0.01"},
     "adam, every amount": {"optimiser": "adam lr=0.01 beta1=0.8 beta2=0.95 eps=1e-3 weight_decay=0.01"},
     "adamw": {"optimiser": "adamw lr=0.01 weight_decay=0.1"},
+    "muon": {"optimiser": "muon lr=0.01 sgd_lr=0.05"},
+    "muon, every amount": {
+        "optimiser": "muon lr=0.02 momentum=0.9 weight_decay=0.1 sgd_lr=0.05 sgd_momentum=0.8 sgd_weight_decay=0.01"
+    },
     "label smoothing": {"optimiser": "sgd lr=0.05 momentum=0.9", "loss": "cross-entropy smoothing=0.1"},
     "distilled": {"optimiser": "sgd lr=0.05", "loss": "distilled big temperature=3 share=60% smoothing=0.1"},
     "distilled alone": {"optimiser": "sgd lr=0.05", "loss": "distilled big", "augment": "rotate=10deg"},

@@ -14,6 +14,7 @@ from smallprint.training.native.plan import (
     Convolution,
     Copy,
     Dropout,
+    Matrix,
     Norm,
     Plan,
     Pool,
@@ -171,3 +172,18 @@ def test_a_convolution_reads_all_rows_if_each_is_in_a_window(kernel: int, stride
     windows = range(-pad, rows + pad - kernel + 1, stride)
     read = {row for window in windows for row in range(window, window + kernel)}
     assert convolution.reads_all(rows) == read.issuperset(range(rows))
+
+
+def test_matrices_are_the_weights_between_the_first_and_the_last_layer_of_which_no_group_is_apart() -> None:
+    planned = _plan(
+        "conv3-4,bias conv3-6,times=1 depthwise3 conv1-5 conv3-5,pad=1,times=2 conv1-10,groups=5 gap linear-3"
+    )
+    offsets = {entry.name: entry.offset for entry in planned.entries}
+    assert planned.matrices == tuple(
+        Matrix(name=name, offset=offsets[name], rows=rows, columns=columns)
+        for name, rows, columns in (
+            ("1.layer.weight", 6, 36), ("3.layer.weight", 5, 6), ("4.layer.weight", 5, 45),
+        )
+    )  # fmt: skip
+    for network in ("gap linear-3", "conv3-4 gap linear-3", "conv3-4 depthwise3 gap linear-3"):
+        assert _plan(network).matrices == ()

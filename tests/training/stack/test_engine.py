@@ -37,6 +37,10 @@ RECIPES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"optimiser": "adam lr=0.01"},
         {"optimiser": "adam lr=0.003 beta1=0.8 beta2=0.95 eps=1e-3 weight_decay=0.01"},
     ),
+    "muon": (
+        {"optimiser": "muon lr=0.01 sgd_lr=0.05"},
+        {"optimiser": "muon lr=0.02 momentum=0.8 weight_decay=0.1 sgd_lr=0.1 sgd_momentum=0.7 sgd_weight_decay=0.01"},
+    ),
     "adamw": ({"optimiser": "adamw lr=0.01"}, {"optimiser": "adamw lr=0.003 weight_decay=0.3"}),
     "label smoothing": (
         {"optimiser": "sgd lr=0.05", "loss": "cross-entropy smoothing=0.1"},

@@ -69,6 +69,7 @@ MEMBERS: dict[str, list[Recipe]] = {
             ("adam lr=0.003 weight_decay=0.01", 0.95, 10, "smoothing=0.1"),
         )
     ],
+    "muon": [_recipe(optimiser="muon lr=0.01 sgd_lr=0.05"), _recipe(optimiser="muon lr=0.02 sgd_lr=0.1")],
     "adamw": [_recipe(optimiser="adamw lr=0.01", schedule="cosine warmup=20%"), _recipe(optimiser="adamw lr=0.002")],
 }
 

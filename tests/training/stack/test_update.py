@@ -40,7 +40,7 @@ def test_each_training_is_updated_as_pytorch_updates_it_alone(rules: tuple[str, 
     theirs = [row.clone().double().requires_grad_() for row in parameters]
     optimisers = [_reference(recipe, parameter) for recipe, parameter in zip(recipes, theirs, strict=True)]
     first, second = torch.zeros(2, 30), torch.zeros(2, 30)
-    update = Update(recipes, torch.device("cpu"))
+    update = Update(recipes, (), torch.device("cpu"))
     for taken in range(12):
         gradient = torch.randn(2, 30)
         numbers = []
@@ -63,7 +63,7 @@ def test_each_training_is_updated_as_pytorch_updates_it_alone(rules: tuple[str, 
 def test_a_momentum_that_begins_late_is_that_of_pytorch() -> None:
     recipe = Recipe.parse({"optimiser": "sgd lr=0.05"})
     parameters, theirs = torch.ones(1, 5), torch.ones(5).requires_grad_()
-    optimiser, update = torch.optim.SGD([theirs], 0.05), Update([recipe], torch.device("cpu"))
+    optimiser, update = torch.optim.SGD([theirs], 0.05), Update([recipe], (), torch.device("cpu"))
     first, second = torch.zeros(1, 5), torch.zeros(1, 5)
     for taken in range(6):
         momentum = 0.0 if taken in (0, 1, 4) else 0.9

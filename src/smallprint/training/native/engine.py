@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smallprint.results.runs import Precision
-from smallprint.spec.recipe import Adam, AdamW, Distilled, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Distilled, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Rates
 from smallprint.training.changes import Change
 from smallprint.training.native.compiler import Compiler, NativeError, find_compiler, load_library
@@ -19,7 +19,10 @@ from smallprint.training.native.source import write_source
 from smallprint.training.native.state import Floats, State
 
 _pointer = ctypes.c_void_p
-_AMOUNTS = ("lr", "momentum", "beta2", "eps", "decay", "average", "smoothing", "temperature", "taught_share")
+_AMOUNTS = (
+    "lr", "momentum", "beta2", "eps", "decay", "average", "smoothing", "temperature", "taught_share",
+    "sgd_lr", "sgd_momentum", "sgd_decay",
+)  # fmt: skip
 
 
 class _Change(ctypes.Structure):
@@ -87,7 +90,7 @@ class Engine:
         self._engine: int | None = None
         self.threads = 0
         self.use_threads(threads)
-        self._rule = _rule(recipe)
+        self._rule, self._optimiser = _rule(recipe), recipe.optimiser
         self._pointed: tuple[State | None, _State] = None, _State()
 
     def use_threads(self, threads: int) -> None:
@@ -121,6 +124,9 @@ class Engine:
         assert 0 < count <= self.batch
         loss, correct = ctypes.c_double(0), ctypes.c_int64(0)
         self._rule.lr, self._rule.momentum = rates.lr, rates.momentum
+        if isinstance(self._optimiser, Muon):
+            sgd = self._optimiser.sgd_rates(rates)
+            self._rule.sgd_lr, self._rule.sgd_momentum = sgd.lr, sgd.momentum
         batch = images.batch(first, count)
         if taught is not None:
             assert taught.flags.c_contiguous
@@ -221,4 +227,6 @@ def _rule(recipe: Recipe) -> _Rule:
             rule.kind, rule.beta2, rule.eps = 1, beta2, eps
         case AdamW(beta2=beta2, eps=eps):
             rule.kind, rule.beta2, rule.eps = 2, beta2, eps
+        case Muon(sgd_weight_decay=decay):
+            rule.kind, rule.sgd_decay = 3, decay
     return rule

@@ -183,6 +183,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """A layer's weights as a matrix of (outputs, inputs of one output)."""
+
+    name: str
+    offset: int  # in the parameters
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All stages, and how large the flat vectors are."""
 
@@ -197,6 +207,18 @@ class Plan:
     @property
     def norms(self) -> tuple[Norm, ...]:
         return tuple(stage.norm for stage in self.stages if stage.norm)
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """The weights of all layers but the first and the last, where every output reads every input."""
+        kernels = [stage.kernel for stage in self.stages if isinstance(stage.kernel, Convolution)]
+        whole = {kernel.weight for kernel in kernels if kernel.groups == 1}
+        weights = [entry for entry in self.entries if entry.name.endswith(".layer.weight")]
+        return tuple(
+            Matrix(name=entry.name, offset=entry.offset, rows=entry.shape[0], columns=entry.size // entry.shape[0])
+            for entry in weights[1:-1]
+            if entry.offset in whole
+        )
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

@@ -11,6 +11,7 @@
 
 #include "images.h"
 #include "loss.h"
+#include "muon.h"
 #include "threads.h"
 #include "update.h"
 
@@ -22,7 +23,7 @@ struct engine {
   struct team team;
   V *tensors, *gradients, *scratch;
   uint16_t *masks;
-  float *partials, *sums, *packed, *norms;
+  float *partials, *sums, *packed, *norms, *orthogonal;  // orthogonal: muon_scratch() floats per thread
   struct group *group;
   float *mean, *scale;  // of the input's channels; scale is 1 / deviation
   struct state state;
@@ -243,7 +244,11 @@ static void train(void *engine, int thread)
   }
   barrier(&e->team);
   first_and_last(network.parameters, e->team.threads, thread, &first, &last);
-  update(&e->rule, e->state, e->partials, e->groups, e->step, first, last);
+  if (e->rule.kind == MUON)
+    update_by_muon(&e->rule, e->state, e->partials, e->groups, e->step, thread, e->team.threads,
+                   e->orthogonal + thread * muon_scratch());
+  else
+    update(&e->rule, e->state, e->partials, e->groups, e->step, first, last);
   barrier(&e->team);
   if (thread == 0 && e->rule.average) move_average(&e->rule, e->state, e->step);
 }
@@ -287,7 +292,7 @@ void engine_close(struct engine *e)
   if (!e) return;
   close_team(&e->team);
   void *owned[] = {e->tensors, e->gradients, e->scratch, e->masks, e->partials, e->sums,
-                   e->packed, e->norms, e->group, e->mean, e->scale, e};
+                   e->packed, e->norms, e->orthogonal, e->group, e->mean, e->scale, e};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -306,6 +311,7 @@ struct engine *engine_open(int batch, int threads, const double *mean, const dou
       (e->sums = zeroed(slots * network.normalised * NORM_SUMS * sizeof(float))) &&
       (e->packed = zeroed(network.packed * sizeof(float))) &&
       (e->norms = zeroed((size_t)threads * network.normalised * NORM_ROWS * sizeof(float))) &&
+      (e->orthogonal = zeroed((size_t)threads * muon_scratch() * sizeof(float))) &&
       (e->group = zeroed(slots * sizeof(struct group))) &&
       (e->mean = zeroed(network.channels * sizeof(float))) &&
       (e->scale = zeroed(network.channels * sizeof(float))) && open_team(&e->team, threads);

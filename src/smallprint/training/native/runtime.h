@@ -37,13 +37,19 @@ struct norm {
   int channels, pixels;
 };
 
+struct matrix {
+  int offset;         // in the parameters
+  int rows, columns;  // outputs, and inputs of one output
+};
+
 struct network {
-  int parameters, running, outputs, stages, norms, logits;  // logits: where the last stage stores them
+  int parameters, running, outputs, stages, norms, matrices, logits;  // logits: where the last stage stores them
   int channels, height, width;  // of an input image
   int stored, returned, scratch;  // sizes in vectors: tensors, their gradients
   int masks, packed;              // in words, and in floats
   int normalised;                 // channels of all norms
   const struct norm *norm;              // all of them
+  const struct matrix *matrix;          // likewise, in the order of the parameters
   const int *norm_before, *norm_on;  // per stage: norm of what it reads, of what it stores; or -1
   void (*const *forward)(struct group *);
   void (*const *backward)(struct group *);

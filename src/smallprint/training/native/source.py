@@ -52,16 +52,19 @@ def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
         f"{{{-1 if norm.scale is None else norm.scale}, {norm.shift}, {norm.first}, {norm.channels}, {norm.pixels}}},"
         for norm in plan.norms
     ]
+    matrices = [f"{{{matrix.offset}, {matrix.rows}, {matrix.columns}}}," for matrix in plan.matrices]
     image = dict(zip(("channels", "height", "width"), plan.input_shape, strict=True))
     sizes = {
         "parameters": plan.parameters, "running": plan.running, "outputs": plan.outputs, "stages": len(plan.stages),
-        "norms": len(plan.norms), "logits": layout.tensors[-2], **image, **memory,
+        "norms": len(plan.norms), "matrices": len(plan.matrices), "logits": layout.tensors[-2], **image, **memory,
         "stored": layout.stored, "returned": layout.returned, "masks": layout.masks,
         "normalised": sum(norm.channels for norm in plan.norms),
     }  # fmt: skip
     stages = range(len(plan.stages))
     return [
         *block("static const struct norm norms[] =", norms or ["{0},"])[:-1],
+        "};",
+        *block("static const struct matrix matrices[] =", matrices or ["{0},"])[:-1],
         "};",
         f"static const int norm_on[] = {{{', '.join(map(str, on))}}};",
         f"static const int norm_before[] = {{{', '.join(map(str, before))}}};",
@@ -70,7 +73,7 @@ def _network(plan: Plan, layout: Layout, memory: Mapping[str, int]) -> Lines:
         "",
         "const struct network network = {",
         *(f"  .{name} = {size}," for name, size in sizes.items()),
-        "  .norm = norms, .norm_before = norm_before, .norm_on = norm_on,",
+        "  .norm = norms, .matrix = matrices, .norm_before = norm_before, .norm_on = norm_on,",
         "  .forward = forward, .backward = backward, .pack = pack,",
         "};",
     ]

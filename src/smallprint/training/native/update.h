@@ -1,21 +1,34 @@
-// The update of one step: torch.optim.SGD, Adam and AdamW, and the exponential moving average.
+// The update of one step: torch.optim.SGD, Adam and AdamW, and the exponential moving average. Muon: muon.h.
 #pragma once
 
 #include <math.h>
 
 #include "runtime.h"
 
+enum { SGD, ADAM, ADAMW, MUON };
+
 struct rule {  // of one step's update
-  int32_t kind;  // 0 sgd, 1 adam, 2 adamw
+  int32_t kind;
   int32_t nesterov;
   double lr, momentum, beta2, eps, decay;  // momentum: of SGD, or Adam's first beta
   double average;                          // decay of the moving average, or 0
   double smoothing, temperature, taught_share;  // of the loss
+  double sgd_lr, sgd_momentum, sgd_decay;  // of what Muon leaves to SGD
 };
 
 struct state {  // of a training; all arrays belong to the caller
   float *parameters, *running, *first, *second, *average;  // average: of parameters, then running statistics
 };
+
+// The gradient of `count` parameters from `first` on.
+static void sum_gradient(const float *partials, int groups, int first, int count, float *restrict gradient)
+{
+  for (int i = 0; i < count; i++) gradient[i] = 0;
+  for (int g = 0; g < groups; g++) {
+    const float *part = partials + (size_t)g * network.parameters + first;
+    for (int i = 0; i < count; i++) gradient[i] += part[i];
+  }
+}
 
 // The parameters from `first` to `last`, whose gradients stand in `partials`, one part per group of images.
 static void update(
@@ -30,13 +43,10 @@ static void update(
   enum { SOME = 256 };
   for (int begin = first; begin < last; begin += SOME) {
     const int count = last - begin < SOME ? last - begin : SOME;
-    float gradient[SOME] = {0};
-    for (int g = 0; g < groups; g++) {
-      const float *part = partials + (size_t)g * network.parameters + begin;
-      for (int i = 0; i < count; i++) gradient[i] += part[i];
-    }
+    float gradient[SOME];
+    sum_gradient(partials, groups, begin, count, gradient);
     float *restrict p = s.parameters + begin, *restrict m = s.first + begin, *restrict v = s.second + begin;
-    if (r->kind == 2)
+    if (r->kind == ADAMW)
       for (int i = 0; i < count; i++) p[i] *= shrunk;
     else
       for (int i = 0; i < count; i++) gradient[i] += decay * p[i];

@@ -40,7 +40,7 @@ class Engine:
         self.teachers = (
             Teachers(teachers, recipes, images=self.batch, device=self.device, dtype=precision) if teachers else None
         )
-        self.update, self.batches = Update(recipes, self.device), Batches(images, recipes)
+        self.update, self.batches = Update(recipes, plan.matrices, self.device), Batches(images, recipes)
         self.smoothing_K = self._tensor([recipe.loss.smoothing for recipe in recipes])
         self.averages = recipes[0].average is not None
         self.averaged = self.averages and taken > 0  # whether the average has begun
