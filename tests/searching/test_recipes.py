@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smallprint.searching.genes import Asked
 from smallprint.searching.recipes import BATCHES, OPTIMISERS, Terms, asked_recipe
-from smallprint.spec.recipe import AdamW, CrossEntropy, Distilled, Recipe, Sgd
+from smallprint.spec.recipe import AdamW, CrossEntropy, Distilled, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Clock, Cosine
 from tests.searching.spaces import Answers, Dice
 
@@ -37,7 +37,7 @@ def test_whatever_is_answered_is_a_recipe_that_reads_back(data: st.DataObject, o
     few, many = terms.epochs
     assert few <= recipe.epochs <= many
     assert recipe.teacher is None or recipe.teacher in terms.teachers
-    assert isinstance(recipe.optimiser, Sgd if optimiser == "sgd" else AdamW)
+    assert isinstance(recipe.optimiser, {"sgd": Sgd, "adamw": AdamW, "muon": Muon}[optimiser])
     assert recipe.batch in BATCHES
 
 
@@ -52,6 +52,10 @@ def test_the_usual_recipe_is_the_one_that_has_worked() -> None:
         "average": "ema 0.99787",
         "loss": "cross-entropy",
     }
+
+
+def test_muon_leaves_to_sgd_what_sgd_alone_would_do() -> None:
+    assert made("muon", batch=32).sentences()["optimiser"] == ("muon lr=0.008 sgd_lr=0.0707 sgd_weight_decay=0.0001")
 
 
 def test_rates_grow_with_the_square_root_of_the_batch_and_averages_keep_their_length() -> None:

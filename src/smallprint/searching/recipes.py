@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 
 from smallprint.searching.genes import Asked
-from smallprint.spec.recipe import AdamW, Augment, CrossEntropy, Distilled, Ema, Loss, Optimiser, Recipe, Sgd
+from smallprint.spec.recipe import AdamW, Augment, CrossEntropy, Distilled, Ema, Loss, Muon, Optimiser, Recipe, Sgd
 from smallprint.spec.schedule import Cosine
 
 NO_TEACHER = "none"
-OPTIMISERS = ("sgd", "adamw")
+OPTIMISERS = ("sgd", "adamw", "muon")
 BATCHES = (32, 64, 128)
 
 # What is usual: where the ranges below have their middle. A gene multiplies it, so that one optimiser or batch in
 # place of another keeps the meaning of the others.
 _BATCH = 64  # images; rates grow with the square root of the batch
 _RATES = {"sgd": 0.1, "adamw": 0.014}  # peak learning rates at that batch
+_MUON = 0.1131  # of those of SGD: the rates of the matrices that Muon moves
 _DECAYS = {"sgd": 1.0, "adamw": 100.0}  # weight decay of AdamW acts in proportion to the rate alone, without momentum
 _ROTATE, _SHIFT, _SCALE = 7.0, 0.054, 8.0  # degrees, parts of the shorter side, percent
 _COLOURS = 20.0  # percent of brightness and of contrast, where images have colours
@@ -49,7 +50,7 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
     )
     augment = _augment(
         terms,
-        strength=trial.even("augment", 0.0, 1.5),
+        strength=trial.even("augment", 0.0, 2.5),
         fade=trial.whole("fade", 0, 50, step=10),
         clean=trial.whole("clean", 0, 50, step=5),
     )
@@ -66,11 +67,15 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
 
 
 def _optimiser(name: str, batch: int, *, pace: float, decay: float) -> Optimiser:
-    rate = _short(_RATES[name] * sqrt(batch / _BATCH) * pace)
-    weight_decay = _short(_DECAYS[name] * decay)
-    if name == "sgd":
-        return Sgd(lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    return AdamW(lr=rate, weight_decay=weight_decay)
+    kind = "adamw" if name == "adamw" else "sgd"
+    rate = _RATES[kind] * sqrt(batch / _BATCH) * pace
+    weight_decay = _short(_DECAYS[kind] * decay)
+    match name:
+        case "sgd":
+            return Sgd(lr=_short(rate), momentum=0.9, nesterov=True, weight_decay=weight_decay)
+        case "muon":
+            return Muon(lr=_short(_MUON * rate), sgd_lr=_short(rate), sgd_weight_decay=weight_decay)
+    return AdamW(lr=_short(rate), weight_decay=weight_decay)
 
 
 def _augment(terms: Terms, *, strength: float, fade: int, clean: int) -> tuple[Augment, ...]:

@@ -25,13 +25,14 @@ _SEPARABLE: Mapping[str, Gene] = {
     "network": "separable", "widen": 2.5, "bulge": 1.1, "activation": "gelu",
 }  # fmt: skip
 _SMALL_STEPS: Mapping[str, Gene] = {"batch": 32, "fade": 20}
+_MUON: Mapping[str, Gene] = {**_SMALL_STEPS, "recipe": "muon", "warmup": 5, "augment": 1.7}  # it learns more of more
 _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
 # One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
 _TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
-    (0.9, {**_DEEP, **_SEPARABLE, "middle": 3, "last": 2}, _SMALL_STEPS),
-    (0.4, {**_DEEP, **_SEPARABLE, "middle": 3, "last": 2}, _SMALL_STEPS),
-    (0.7, {**_DEEP, "middle": 4, "last": 2, "widen": 1.3}, _SMALL_STEPS),
+    (0.9, {**_DEEP, **_SEPARABLE, "middle": 3, "last": 2}, _MUON),
+    (0.4, {**_DEEP, **_SEPARABLE, "middle": 3, "last": 2}, _MUON),
+    (0.7, {**_DEEP, "middle": 4, "last": 2, "widen": 1.3}, _MUON),
     (0.3, {**_DEEP, "middle": 3, "bulge": 1.2, "widen": 1.3}, _SMALL_STEPS),
     (0.9, {}, {}),
     (0.5, {"network": "separable", "last": 2, "widen": 3.0}, {}),
