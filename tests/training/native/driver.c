@@ -29,7 +29,8 @@ int main(int argc, char **argv)
       {.inverse = filled(4 * images, 1, &seed), .offset = filled(2 * images, 9, &seed), .fill = 0.5f},
       {.inverse = filled(4 * images, 1, &seed), .offset = filled(2 * images, 2, &seed), .nearest = 1,
        .brightness = filled(images, 1, &seed), .contrast = filled(images, 1, &seed), .order = filled(images, 1, &seed)}};
-  struct rule rule = {.kind = 1, .lr = 1e-3, .momentum = 0.9, .beta2 = 0.999, .eps = 1e-8, .average = 0.9, .smoothing = 0.1};
+  struct rule rule = {.lr = 1e-3, .momentum = 0.9, .beta2 = 0.999, .eps = 1e-8, .average = 0.9, .smoothing = 0.1,
+                      .sgd_lr = 1e-2, .sgd_momentum = 0.9};
   struct engine *e = engine_open(batch, threads, mean, deviation);
   if (!e) return 1;
   const uint32_t key[2] = {1, 2};
@@ -39,6 +40,7 @@ int main(int argc, char **argv)
                           .changes = changes, .change_count = 2};
     double loss = 0;
     int64_t correct = 0;
+    rule.kind = step < 2 ? ADAM : MUON;
     engine_train(e, &state, &from, &rule, key, step, &loss, &correct);
     printf("%.6f %d\n", loss / count, (int)correct);
   }
