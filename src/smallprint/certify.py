@@ -109,9 +109,8 @@ def certify(
     with Hold(plan_path(root, ladder.name, chosen.name)):
         plan = make_plan(root, ladder, chosen, dataset.fingerprint, told[0].seed if told else None)
         earlier = [replace(run, identity=plan.identity, data=plan.data) for run in told]
-        before = plan.certificate(earlier)
-        yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most, before=before)
         count = _Count(ladder, chosen, plan, earlier, root=root, at_most=at_most)
+        yield CertifyStarted(rung=chosen, plan=plan, at_most=at_most, before=count.certificate)
         try:
             while jobs := count.to_train():
                 swept = sweep(jobs, dataset, root, device=device, threads=threads, workers=workers, precision=precision)
