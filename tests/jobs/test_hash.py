@@ -25,6 +25,7 @@ from smallprint.spec.recipe import (
     CrossEntropy,
     Distilled,
     Ema,
+    Muon,
     Recipe,
     Sgd,
 )
@@ -102,7 +103,7 @@ NETWORKS = [  # two of each differ in one value
     ("conv3-8 conv1-8 gap conv1-10", "conv3-8 conv1-8,times=2 gap conv1-10"),
 ]
 PARTS = (  # of a recipe; from every value of each, another one is made
-    Sgd(lr=0.1, momentum=0.5), Adam(lr=0.1), AdamW(lr=0.1),
+    Sgd(lr=0.1, momentum=0.5), Adam(lr=0.1), AdamW(lr=0.1), Muon(lr=0.1, momentum=0.4, sgd_lr=0.1, sgd_momentum=0.4),
     Constant(), Step(every=2), OneCycle(peak=0.2), Cosine(warmup=10.0, tail=10.0), Plateau(),
     Augment(rotate=10.0, fill=0.5), Ema(decay=0.9), CrossEntropy(smoothing=0.1),
     Distilled(teacher="teacher", share=50.0),

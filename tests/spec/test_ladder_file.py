@@ -250,7 +250,7 @@ def test_a_ladder_that_does_not_read_says_where_and_what_is_allowed(text: str, m
 def test_a_fault_that_rungs_share_is_said_once_even_if_the_first_rung_overrides_it() -> None:
     text = TEXT.replace('"sgd lr=0.1"', '"sdg lr=0.1"')
     shared = (
-        "small.toml:9: no optimiser is called 'sdg'; known: sgd, adam, adamw; did you mean 'sgd'?"
+        "small.toml:9: no optimiser is called 'sdg'; known: sgd, adam, adamw, muon; did you mean 'sgd'?"
         "\n    sdg lr=0.1\n    ^^^"
     )
     assert fails(text) == shared
