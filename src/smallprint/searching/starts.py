@@ -25,7 +25,7 @@ _SEPARABLE: Mapping[str, Gene] = {
     "network": "separable", "widen": 2.5, "bulge": 1.1, "activation": "gelu",
 }  # fmt: skip
 _SMALL_STEPS: Mapping[str, Gene] = {"batch": 32, "fade": 20}
-_MUON: Mapping[str, Gene] = {**_SMALL_STEPS, "recipe": "muon", "warmup": 5, "augment": 1.3}  # it learns more of more
+_MUON: Mapping[str, Gene] = {**_SMALL_STEPS, "recipe": "muon", "warmup": 5, "augment": 1.3}  # LOG.md
 _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
 # One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
