@@ -34,7 +34,7 @@ def test_nothing_stays_nothing() -> None:
     assert not orthogonalised(torch.zeros(3, 4)).any()
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon: 2.9 is the first")
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_its_steps_are_those_of_pytorch_as_far_as_bfloat16_goes(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
