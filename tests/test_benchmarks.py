@@ -112,6 +112,8 @@ def test_what_is_planned_is_understood(name: str, kind: str, monkeypatch: pytest
         ("contract", "--part much", "no pair of numbers"),
         ("ways", "--of progressive:steplr-adma", "steplr-adam"),
         ("ways", "--seeds 1", "at least 2"),
+        ("optimisers", "--of smallest:under-400", "under-4000"),
+        ("optimisers", "--images 3", "at least a batch (32)"),
         ("first", "--of digitz:base", "digits"),
         ("contended", "--round 3", "unrecognized arguments: --round"),
     ],
@@ -355,6 +357,18 @@ def test_both_ways_are_trained_and_what_is_kept_is_not_trained_again(
     again = json.loads(capsys.readouterr().out)
     assert (again["sides"], again["command"]) == (said["sides"], said["command"])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == trained
+
+
+def test_every_optimiser_is_timed_and_stands_beside_sgd(
+    tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(tiny_text)
+    run_here("optimisers", "--of tiny.toml:base --images 256 --rounds 2 --json", monkeypatch)
+    said = json.loads(capsys.readouterr().out)
+    assert {name: len(took) for name, took in said["seconds"].items()} == {"sgd": 2, "adamw": 2, "muon": 2}
+    assert all(second > 0 for took in said["seconds"].values() for second in took)
+    assert said["over_sgd"] == {name: ratio(took, said["seconds"]["sgd"]) for name, took in said["seconds"].items()}
 
 
 def test_the_first_epoch_is_timed_cold_then_warm_in_turn(
