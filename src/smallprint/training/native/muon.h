@@ -10,7 +10,7 @@ enum { HEIGHT = 4, WIDTH = 2 };  // rows and vectors of a product that are summe
 
 // Matrices on their way are upright, many rows by few columns, and filled up with zeros: rows to whole vectors, and
 // their number to whole HEIGHTs.
-INLINE size_t whole(size_t count, size_t of) { return (count + of - 1) / of * of; }
+INLINE size_t rounded_up(size_t count, size_t of) { return (count + of - 1) / of * of; }
 
 // Floats that the largest matrix of the network needs on its way: itself twice, and two small squares.
 static size_t muon_scratch(void)
@@ -19,7 +19,7 @@ static size_t muon_scratch(void)
   for (int i = 0; i < network.matrices; i++) {
     const size_t rows = network.matrix[i].rows, columns = network.matrix[i].columns;
     const size_t few = rows < columns ? rows : columns, many = rows < columns ? columns : rows;
-    const size_t needed = 2 * (whole(many, HEIGHT) + whole(few, HEIGHT)) * whole(few, LANES);
+    const size_t needed = 2 * (rounded_up(many, HEIGHT) + rounded_up(few, HEIGHT)) * rounded_up(few, LANES);
     if (needed > most) most = needed;
   }
   return most;
@@ -31,8 +31,7 @@ struct factor {
   size_t rows, inners;
 };
 
-// HEIGHT rows and `width` vectors of: out = kept * same + share * (left, right). All but
-// left have rows of `row` floats.
+// HEIGHT rows and `width` vectors of: out = kept * same + share * left * right. All but left have rows of `row` floats.
 INLINE void product_block(float *out, const float *same, float kept, float share, struct factor left,
                           const float *right, size_t inner, size_t row, const int width)
 {
@@ -60,11 +59,13 @@ static void product(float *out, const float *same, float kept, float share, stru
     }
 }
 
-// The matrix x with its singular vectors and values near 1: they end between 0.7 and 1.2. Jordan's quintic Newton-Schulz
-// iteration, as torch.optim.Muon has it; here with 32 bits. scratch: as much as x has, then twice the small square.
+// The matrix x with its singular vectors and values near 1: they end between 0.7 and 1.2. Jordan's quintic iteration
+// after Newton and Schulz, as torch.optim.Muon has it; here with 32 bits. scratch: as much as x has, then twice the
+// small square.
 static const float *orthogonalised(float *x, size_t many, size_t few, float *scratch)
 {
-  const size_t row = whole(few, LANES), high = whole(many, HEIGHT), small = whole(few, HEIGHT), size = high * row;
+  const size_t row = rounded_up(few, LANES), high = rounded_up(many, HEIGHT), small = rounded_up(few, HEIGHT);
+  const size_t size = high * row;
   float *next = scratch, *gram = next + size, *change = gram + small * row;
   V squares = {0};
   for (size_t i = 0; i < size; i += LANES) squares += *(V *)(x + i) * *(V *)(x + i);
@@ -86,11 +87,11 @@ static void update_matrix(
     const struct rule *r, struct state s, const float *partials, int groups, struct matrix at, float *scratch)
 {
   const size_t rows = at.rows, columns = at.columns, upright = rows >= columns;
-  const size_t many = upright ? rows : columns, few = upright ? columns : rows, row = whole(few, LANES);
+  const size_t many = upright ? rows : columns, few = upright ? columns : rows, row = rounded_up(few, LANES);
   const size_t down = upright ? row : 1, across = upright ? 1 : row;  // from an element to those below and beside it
   const float momentum = (float)r->momentum, shrunk = (float)(1 - r->lr * r->decay);
   const float step = (float)(r->lr * (upright ? sqrt((double)rows / columns) : 1));
-  const size_t filled = whole(many, HEIGHT) * row;
+  const size_t filled = rounded_up(many, HEIGHT) * row;
   float *p = s.parameters + at.offset, *m = s.first + at.offset, *x = scratch, *gradient = scratch + filled;
   sum_gradient(partials, groups, at.offset, at.rows * at.columns, gradient);
   memset(x, 0, sizeof(float) * filled);
