@@ -8,6 +8,7 @@ while the others work. Images have no augmentation, so that the shares are at th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
@@ -50,10 +51,15 @@ def main() -> None:
         benchmark.parser.error(f"--images is at least a batch ({rung.recipe.batch}), --rounds at least 1")
     with ExitStack() as stack:
         sides = {name: stack.enter_context(Side(prepare, asked.of, name, asked.images)) for name in OPTIMISERS}
-        in_turn(sides, 1)  # compiled, and memory touched
-        seconds = in_turn(sides, asked.rounds)
-    found = {"seconds": seconds, "over_sgd": {name: ratio(took, seconds["sgd"]) for name, took in seconds.items()}}
+        found = measure(sides, asked.rounds)
     benchmark.tell(asked, found, told(asked.of, asked.images, found))
+
+
+def measure(sides: Mapping[str, Work], rounds: int) -> dict[str, Any]:
+    """Seconds of all sides in turn, so many rounds, and each over SGD's."""
+    in_turn(sides, 1)  # compiled, and memory touched
+    seconds = in_turn(sides, rounds)
+    return {"seconds": seconds, "over_sgd": {name: ratio(took, seconds["sgd"]) for name, took in seconds.items()}}
 
 
 def told(place: str, images: int, found: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import contract, first, growth, ways
+from benchmarks import contract, first, growth, optimisers, ways
 from benchmarks.__main__ import PLAN
 from benchmarks._command import until_line, whole
 from benchmarks._document import Benchmark
@@ -359,16 +359,15 @@ def test_both_ways_are_trained_and_what_is_kept_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")} == trained
 
 
-def test_every_optimiser_is_timed_and_stands_beside_sgd(
-    tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("tiny.toml").write_text(tiny_text)
-    run_here("optimisers", "--of tiny.toml:base --images 256 --rounds 2 --json", monkeypatch)
-    said = json.loads(capsys.readouterr().out)
-    assert {name: len(took) for name, took in said["seconds"].items()} == {"sgd": 2, "adamw": 2, "muon": 2}
-    assert all(second > 0 for took in said["seconds"].values() for second in took)
-    assert said["over_sgd"] == {name: ratio(took, said["seconds"]["sgd"]) for name, took in said["seconds"].items()}
+def test_every_optimiser_is_timed_and_stands_beside_sgd(tiny_text: str, tmp_path: Path) -> None:
+    place = tmp_path / "tiny.toml"
+    place.write_text(tiny_text)
+    sides = {name: optimisers.prepare(f"{place}:base", name, 256) for name in optimisers.OPTIMISERS}
+    found = optimisers.measure(sides, 2)
+    assert {name: len(took) for name, took in found["seconds"].items()} == {"sgd": 2, "adamw": 2, "muon": 2}
+    assert all(second > 0 for took in found["seconds"].values() for second in took)
+    assert found["over_sgd"] == {name: ratio(took, found["seconds"]["sgd"]) for name, took in found["seconds"].items()}
+    assert "muon" in optimisers.told("tiny", 256, found)
 
 
 def test_the_first_epoch_is_timed_cold_then_warm_in_turn(

@@ -41,10 +41,10 @@ def _script(path: Path, *lines: str) -> Path:
 
 
 def _counting(folder: Path, *, before: str = "") -> tuple[Compiler, Path]:
-    """The machine's compiler, which notes every call in a file."""
+    """The machine's compiler, which notes every call in a file. It does not optimise, which would take longer."""
     real = find_compiler()
     log = folder / "calls"
-    script = _script(folder / "cc", before, f'echo "$@" >> "{log}"', f'exec {" ".join(real.command)} "$@"')
+    script = _script(folder / "cc", before, f'echo "$@" >> "{log}"', f'exec {" ".join(real.command)} "$@" -O0')
     return Compiler(command=(str(script),), flags=real.flags, macros=real.macros), log
 
 
