@@ -82,8 +82,14 @@ def tensor_training(dataset: Dataset, side: str) -> Work:
 
 
 def our_training(dataset: Dataset, threads: int, precision: Precision = "float32") -> Work:
-    """An epoch by our trainer, with the native step."""
-    trace, recipe = the_rung()
+    """An epoch of the rung by our trainer, with the native step."""
+    return epochs_of(*the_rung(), dataset, threads, precision)
+
+
+def epochs_of(
+    trace: Trace, recipe: Recipe, dataset: Dataset, threads: int = 1, precision: Precision = "float32"
+) -> Work:
+    """One epoch of a training after the other, with the native step."""
     longest = replace(recipe, epochs=1000)  # as many as any number of rounds asks for
     trainer = Trainer(trace, longest, dataset, seed=0, threads=threads, way="native", precision=precision)
     epochs = iter(trainer)

@@ -15,12 +15,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks._document import Benchmark
-from benchmarks._sides import first_images
+from benchmarks._sides import epochs_of, first_images
 from benchmarks._turns import Side, Work, in_turn, ratio
 from smallprint.arguments import one_rung_at
 from smallprint.spec.recipe import Recipe
 from smallprint.training.data import load_dataset
-from smallprint.training.trainer import Trainer
 
 OPTIMISERS = {
     "sgd": "sgd lr=0.05 momentum=0.9 nesterov weight_decay=0.0001",
@@ -33,10 +32,8 @@ def prepare(place: str, optimiser: str, images: int) -> Work:
     """One side, in its process."""
     ladder, rung = one_rung_at(place)
     rule = Recipe.parse({"optimiser": OPTIMISERS[optimiser]}).optimiser
-    longest = replace(rung.recipe, optimiser=rule, augment=(), epochs=1000)  # as many as any number of rounds asks for
-    dataset = first_images(load_dataset(ladder.data), images, 1)
-    epochs = iter(Trainer(ladder.trace(rung), longest, dataset, seed=0, threads=1, way="native"))
-    return lambda: next(epochs).seconds
+    recipe = replace(rung.recipe, optimiser=rule, augment=())
+    return epochs_of(ladder.trace(rung), recipe, first_images(load_dataset(ladder.data), images, 1))
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ static const float *orthogonalised(float *x, size_t many, size_t few, float *scr
   for (size_t i = 0; i < size; i += LANES) squares += *(V *)(x + i) * *(V *)(x + i);
   const float share = (float)(1 / fmax(sqrt(sum(~(I){0}, squares)), 1e-7));
   for (size_t i = 0; i < size; i += LANES) *(V *)(x + i) *= share;
-  memset(gram, 0, sizeof(float) * small * row);
+  memset(gram, 0, sizeof(float) * small * row);  // 0 times what stood there would be no number, where that is none
   for (int round = 0; round < ROUNDS; round++) {
     product(gram, gram, 0, 1, (struct factor){x, 1, row}, x, small, many, row);
     product(change, gram, -4.7750f, 2.0315f, (struct factor){gram, row, 1}, gram, small, few, row);
