@@ -19,12 +19,15 @@ from smallprint.spec.network import After, Every, Layer, Network, Operation, Opt
 from smallprint.spec.recipe import (
     LOSSES,
     OPTIMISERS,
+    SAMPLINGS,
     Adam,
     AdamW,
     Augment,
     CrossEntropy,
     Distilled,
     Ema,
+    Even,
+    Hard,
     Muon,
     Recipe,
     Sgd,
@@ -104,9 +107,9 @@ NETWORKS = [  # two of each differ in one value
 ]
 PARTS = (  # of a recipe; from every value of each, another one is made
     Sgd(lr=0.1, momentum=0.5), Adam(lr=0.1), AdamW(lr=0.1), Muon(lr=0.1, momentum=0.4, sgd_lr=0.1, sgd_momentum=0.4),
-    Constant(), Step(every=2), OneCycle(peak=0.2), Cosine(warmup=10.0, tail=10.0), Plateau(),
+    Constant(), Step(every=3), OneCycle(peak=0.2), Cosine(warmup=10.0, tail=10.0), Plateau(),
     Augment(rotate=10.0, fill=0.5), Ema(decay=0.9), CrossEntropy(smoothing=0.1),
-    Distilled(teacher="teacher", share=50.0),
+    Distilled(teacher="teacher", share=50.0), Even(), Hard(),
 )  # fmt: skip
 
 
@@ -128,6 +131,7 @@ def recipe_of(part: Any) -> Recipe:
         "optimiser": OPTIMISERS.values(),
         "schedule": SCHEDULES.values(),
         "loss": LOSSES.values(),
+        "sampling": SAMPLINGS.values(),
         "average": [Ema],
     }
     place = next((place for place, known in kinds.items() if type(part) in known), "augment")
@@ -146,7 +150,8 @@ def test_every_field_of_the_network_changes_the_hash() -> None:
 
 
 def test_every_field_of_the_recipe_changes_the_hash() -> None:
-    assert {type(part) for part in PARTS} == {*OPTIMISERS.values(), *SCHEDULES.values(), *LOSSES.values(), Augment, Ema}
+    named = (*OPTIMISERS.values(), *SCHEDULES.values(), *LOSSES.values(), *SAMPLINGS.values())
+    assert {type(part) for part in PARTS} == {*named, Augment, Ema}
     hashes = {hashed(NETWORK, recipe_of(part)) for part in PARTS}
     assert len(hashes) == len(PARTS)
     for part in PARTS:
@@ -154,7 +159,7 @@ def test_every_field_of_the_recipe_changes_the_hash() -> None:
             other = replace(part, **{item.name: another(getattr(part, item.name), item)})
             assert hashed(NETWORK, recipe_of(other)) != hashed(NETWORK, recipe_of(part)), (part, item.name)
     others: dict[str, Any] = {
-        "optimiser": Sgd(lr=0.2), "schedule": Constant(), "batch": 127, "epochs": 16, "augment": (),
+        "optimiser": Sgd(lr=0.2), "schedule": Constant(), "batch": 127, "epochs": 16, "sampling": Hard(), "augment": (),
         "average": Ema(decay=0.5), "loss": CrossEntropy(smoothing=0.5),
     }  # fmt: skip
     assert others.keys() == {item.name for item in compared(Recipe)}

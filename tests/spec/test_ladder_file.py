@@ -141,7 +141,7 @@ def test_all_faults_of_a_file_come_in_one_message_with_their_lines() -> None:
         f"{DATASETS_KNOWN}, or the path of your own; did you mean 'digits'?",
         "small.toml:5: nobody can keep this: accuracy ends at 100%, but '>= 101%' asks for more",
         "small.toml:10: no recipe key is called 'epohs'; known: optimiser, schedule, batch, epochs, "
-        "augment, average, loss; "
+        "sampling, augment, average, loss; "
         "did you mean 'epochs'?",
         "small.toml:19: no layer is called 'maxpol'; did you mean 'maxpool'?",
         "    known: conv<k>-<width>, depthwise<k>, linear-<width>, flatten, maxpool, maxpool<k>, "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smallprint.spec.errors import NotationError, SmallprintError
 from smallprint.spec.notation import LARGEST
-from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Distilled, Ema, Muon, Recipe, Sgd
+from smallprint.spec.recipe import Adam, AdamW, Augment, CrossEntropy, Distilled, Ema, Even, Hard, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Constant, Cosine, OneCycle, Plateau, Rates, Step
 
 NUMBER = st.floats(min_value=0, allow_infinity=False)
@@ -55,6 +55,8 @@ AUGMENTS = st.builds(
 COUNTS = st.integers(1, LARGEST)
 RECIPES = st.builds(
     Recipe, optimiser=OPTIMISERS, schedule=SCHEDULES, batch=COUNTS, epochs=COUNTS,
+    sampling=st.just(Even())
+    | st.builds(Hard, share=PERCENT, power=st.floats(0, 4), cap=st.floats(1, 1e6), until=PERCENT),
     augment=st.lists(AUGMENTS, max_size=3).map(tuple),
     average=st.none() | st.builds(Ema, decay=st.floats(0, 1, exclude_min=True, exclude_max=True)),
     loss=st.builds(CrossEntropy, smoothing=BELOW_ONE)
@@ -69,7 +71,7 @@ RECIPES = st.builds(
 @given(RECIPES)
 def test_a_recipe_survives_being_written_and_read(recipe: Recipe) -> None:
     said = recipe.sentences()
-    assert tuple(said) == Recipe.KEYS
+    assert tuple(said) == tuple(key for key in Recipe.KEYS if key != "sampling" or recipe.sampling != Even())
     assert Recipe.parse(said) == recipe
     assert Recipe.parse(said).sentences() == said
 
@@ -110,6 +112,17 @@ def test_what_muon_leaves_to_sgd_follows_its_rate_and_keeps_a_momentum_of_its_ow
     assert muon.sgd_rates(Rates(lr=0.005, momentum=0.8)) == Rates(lr=0.1, momentum=0.9)
 
 
+def test_hard_images_are_drawn_more_often_from_the_second_epoch_on_until_it_ends() -> None:
+    said = {"optimiser": "sgd lr=0.1", "sampling": "hard cap=4 until=80%", "epochs": 15}
+    recipe = Recipe.parse(said)
+    assert recipe.sampling == Hard(cap=4, until=80)
+    assert [epoch for epoch in range(15) if recipe.hard(epoch)] == list(range(1, 12))
+    even = Recipe.parse(said | {"sampling": "even"})
+    assert not any(map(even.hard, range(15)))
+    assert "sampling" not in even.sentences()
+    assert even == Recipe.parse({"optimiser": "sgd lr=0.1", "epochs": 15})
+
+
 @pytest.mark.parametrize("text", ["none", "", "rotate=0deg", "fill=1/255; rotate=0deg", "interpolation=nearest"])
 def test_an_augmentation_that_changes_nothing_is_none(text: str) -> None:
     recipe = Recipe.parse({"optimiser": "sgd lr=0.1", "augment": text})
@@ -142,6 +155,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("augment", "rotate=7deg fade=101%", "fade and clean are at most 100% of the epochs together"),
     ("augment", "rotate=7deg fade=60% clean=50%", "fade and clean are at most 100% of the epochs together"),
     ("augment", "fill=2", "fill is a grey from 0 (black) to 1 (white), as in fill=1/255"),
+    ("sampling", "hard share=101%", "share and until are at most 100%"),
+    ("sampling", "hard until=101%", "share and until are at most 100%"),
+    ("sampling", "hard power=5", "power is at most 4; with 0 all images are alike"),
+    ("sampling", "hard cap=0.5", "cap is 1 or more, as a multiple of what images are due on average"),
+    ("sampling", "random", "no sampling is called 'random'; known: even, hard"),
     ("average", "ema 1", "the decay of ema is between 0 and 1, as in: ema 0.998"),
     ("average", "swa", "no average is called 'swa'; known: ema"),
     ("loss", "cross-entropy smoothing=1", "smoothing is below 1"),
@@ -150,8 +168,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("loss", "distilled big temperature=0", "the temperature is above 0"),
     ("loss", "distilled big share=101%", "share is above 0% and at most 100%"),
     ("loss", "distilled big smoothing=1", "smoothing is below 1"),
-    ("epoch", 15, "no recipe key is called 'epoch'; known: optimiser, schedule, batch, epochs, augment, average, loss; "
-     "did you mean 'epochs'?"),
+    ("epoch", 15, "no recipe key is called 'epoch'; known: optimiser, schedule, batch, epochs, sampling, augment, "
+     "average, loss; did you mean 'epochs'?"),
 ]  # fmt: skip
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smallprint.spec.recipe import Recipe
-from smallprint.training.draws import Draws
+from smallprint.spec.recipe import Hard, Recipe
+from smallprint.training.draws import Draws, doubt, due
 
 RECIPE = Recipe.parse({"optimiser": "sgd lr=0.1", "augment": "rotate=7deg; contrast=10%"})
 
@@ -31,6 +31,54 @@ def test_another_recipe_leaves_order_and_dropout_as_they_were() -> None:
     np.testing.assert_array_equal(plain.order, Draws.of(0, 0, 100, RECIPE).order)
     assert plain.key == Draws.of(0, 0, 100, RECIPE).key
     assert plain.changes == []
+
+
+def test_doubt_is_what_the_right_class_lacks() -> None:
+    probability = np.array([1.0, 0.75, 1e-9, np.nan])
+    np.testing.assert_allclose(doubt(-np.log(probability)), [0, 0.25, 1 - 1e-9, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("hard", "expected"),
+    [
+        (Hard(share=100, power=1, cap=100), [0, 0, 0.5, 3.5]),
+        (Hard(share=50, power=1, cap=100), [0.5, 0.5, 0.75, 2.25]),
+        (Hard(share=100, power=1, cap=1), [0, 0, 4 / 3, 8 / 3]),
+        (Hard(share=100, power=0, cap=8), [1, 1, 1, 1]),
+        (Hard(share=0, power=1, cap=8), [1, 1, 1, 1]),
+        (Hard(share=100, power=0.5, cap=100), [0, 0, 4 / (1 + 7**0.5), 4 * 7**0.5 / (1 + 7**0.5)]),
+    ],
+)
+def test_images_are_due_their_share_of_the_draws(hard: Hard, expected: list[float]) -> None:
+    found = due(np.array([0.0, 0.0, 0.1, 0.7]), hard)
+    np.testing.assert_allclose(found, expected, atol=6e-3)
+    assert found.mean() == pytest.approx(1)
+
+
+def test_images_are_drawn_as_often_as_they_are_due_to_within_one() -> None:
+    doubts = np.random.default_rng(0).random(500) ** 4
+    hard = Hard(share=90, power=1)
+    plain = Draws.of(3, 5, 500, RECIPE)
+    drawn = plain.by_doubt(doubts, hard)
+    counts, expected = np.bincount(drawn.order, minlength=500), due(doubts, hard)
+    assert counts.sum() == 500
+    assert (counts >= np.floor(expected)).all()
+    assert (counts <= np.ceil(expected)).all()
+    assert counts.max() > 3
+    assert drawn.changes is plain.changes
+    assert drawn.key == plain.key
+    np.testing.assert_array_equal(drawn.order, plain.by_doubt(doubts, hard).order)
+    assert (drawn.order != Draws.of(3, 6, 500, RECIPE).by_doubt(doubts, hard).order).any()
+    assert (np.diff(drawn.order) == 0).mean() < 0.1  # the same image does not come in a row
+    several = [Draws.of(seed, 0, 500, RECIPE).by_doubt(doubts, hard).order for seed in range(400)]
+    mean = np.bincount(np.concatenate(several), minlength=500) / 400
+    np.testing.assert_allclose(mean, expected, atol=0.12)
+
+
+def test_where_all_are_doubted_alike_each_is_drawn_once() -> None:
+    for doubts in (np.full(300, 0.25), np.zeros(300), np.full(300, np.nan)):
+        drawn = Draws.of(0, 1, 300, RECIPE).by_doubt(np.nan_to_num(doubts, nan=1.0), Hard())
+        assert sorted(drawn.order) == list(range(300))
 
 
 @pytest.mark.parametrize(

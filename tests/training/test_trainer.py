@@ -15,7 +15,7 @@ from smallprint.results.runs import Epoch
 from smallprint.spec.errors import DataError, NotationError, RunError
 from smallprint.training import trainer
 from smallprint.training.data import Dataset, load_dataset
-from smallprint.training.draws import Draws
+from smallprint.training.draws import Draws, doubt
 from smallprint.training.eager import PyTorchStep
 from smallprint.training.native import NativeError
 from smallprint.training.native.compiler import find_compiler
@@ -59,6 +59,7 @@ RECIPES: list[Words] = [
     {"optimiser": "adam lr=0.01", "schedule": "step every=1 times=0.5", "average": "ema 0.98"},
     {"optimiser": "adamw lr=0.01", "schedule": "cosine warmup=20% tail=20%", "augment": "rotate=10deg shift=1px"},
     {"optimiser": "muon lr=0.01 weight_decay=0.1 sgd_lr=0.05 sgd_weight_decay=1e-4", "schedule": "onecycle"},
+    {"sampling": "hard share=80%", "average": "ema 0.98", "augment": "shift=1px"},
     {"schedule": "plateau patience=0", "loss": "cross-entropy smoothing=0.1", "augment": "brightness=20%"},
 ]
 
@@ -128,6 +129,37 @@ def test_training_equals_a_plain_pytorch_loop(digits: Dataset, way: Way) -> None
         schedule.step()
     for theirs, mine in zip(plain.parameters(), ours.weights().values(), strict=True):
         np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["native", "pytorch"])
+def test_hard_images_are_drawn_by_what_the_network_said_before_the_epoch(digits: Dataset, way: Way) -> None:
+    """Until the epochs it holds for are over; each epoch is told apart by the images that its step was given."""
+    said: Words = {"optimiser": "sgd lr=0.2 momentum=0.9", "sampling": "hard share=80% power=1 until=75%", "epochs": 4}
+    trained = _train(digits, recipe=said, way=way)
+    given: list[Draws] = []
+    begin = trained.step.begin
+
+    def noted(draws: Draws) -> None:
+        given.append(draws)
+        begin(draws)
+
+    trained.step.begin = noted  # type: ignore[method-assign]
+    labels, seen = digits.train_labels_N, []
+    for epoch in trained:
+        seen.append(answers(trained.step.logits(digits.train_images_NCHW), labels))
+        if epoch.epoch in (2, 3):  # of every image, by the judged weights; in the others of those that it was given
+            assert epoch.train_loss == pytest.approx(seen[-1]["loss"].mean(dtype=np.float64), rel=1e-12)
+            assert epoch.train_correct == (seen[-1]["predicted"] == labels).sum()
+        else:
+            assert epoch.train_loss != pytest.approx(seen[-1]["loss"].mean(dtype=np.float64), rel=1e-3)
+    for done in (0, 3):
+        np.testing.assert_array_equal(given[done].order, Draws.of(0, done, len(labels), trained.recipe).order)
+    for done in (1, 2):
+        hard = trained.recipe.hard(done)
+        assert hard
+        expected = Draws.of(0, done, len(labels), trained.recipe).by_doubt(doubt(seen[done - 1]["loss"]), hard)
+        np.testing.assert_array_equal(given[done].order, expected.order)
+        assert len(np.unique(given[done].order)) < len(labels)
 
 
 def test_the_average_is_that_of_pytorch_and_is_what_is_judged(digits: Dataset) -> None:

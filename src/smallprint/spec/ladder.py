@@ -162,7 +162,7 @@ class RungDiff(NamedTuple):
 def diff(ladder: Ladder, before: Rung, after: Rung) -> RungDiff:
     """What changed between two rungs of a ladder: lines of the network, keys of the recipe, counts."""
     lines = difflib.ndiff(str(before.network).split("\n"), str(after.network).split("\n"))
-    old, new = before.recipe.sentences(), after.recipe.sentences()
+    old, new = ({**Recipe.UNSAID, **rung.recipe.sentences()} for rung in (before, after))
     first, second = ladder.trace(before), ladder.trace(after)
     return RungDiff(
         network=tuple(f"{line[0]}{line[2:]}" for line in lines if line[0] != "?"),

@@ -1,4 +1,4 @@
-"""Recipe: optimiser, schedule, batch, epochs, augmentation, averaging, loss."""
+"""Recipe: optimiser, schedule, batch, epochs, sampling, augmentation, averaging, loss."""
 
 from __future__ import annotations
 
@@ -102,6 +102,40 @@ class Muon:
 
 Optimiser = Sgd | Adam | AdamW | Muon
 OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW, "muon": Muon}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Even:
+    """Every image once in every epoch, in random order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hard:
+    """Images that the network is unsure of are drawn more often; an epoch still draws as many as there are.
+
+    Before each epoch but the first the judged weights answer every training image as it is. Its doubt is one minus the
+    probability of its class; `share` of the draws go by doubt to a `power`, at most `cap` times the mean, the rest
+    evenly. An image that is due 2.3 draws gets two or three. Sources: I. Loshchilov and F. Hutter, "Online batch
+    selection for faster training of neural networks" (2015), arXiv 1511.06343; A. Jiang and others, "Accelerating deep
+    learning by focusing on the biggest losers" (2019), arXiv 1910.00762.
+    """
+
+    share: float = field(default=50.0, metadata={"unit": "%"})  # percent of the draws
+    power: float = field(default=0.5, metadata={"unit": "number"})  # 0: all alike
+    cap: float = field(default=8.0, metadata={"unit": "number"})  # times the mean
+    until: float = field(default=100.0, metadata={"unit": "%"})  # percent of the epochs; even from there on
+
+    def __post_init__(self) -> None:
+        if not (self.share <= 100 and self.until <= 100):
+            raise ValueError("share and until are at most 100%")
+        if self.power > 4:
+            raise ValueError("power is at most 4; with 0 all images are alike")
+        if self.cap < 1:
+            raise ValueError("cap is 1 or more, as a multiple of what images are due on average")
+
+
+Sampling = Even | Hard
+SAMPLINGS: dict[str, type[Sampling]] = {"even": Even, "hard": Hard}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +249,15 @@ class Recipe:
     schedule: Schedule = field(default_factory=Constant)
     batch: int = field(default=128)  # images
     epochs: int = field(default=15)  # count
+    sampling: Sampling = field(default_factory=Even)
     augment: tuple[Augment, ...] = field(default=())  # in this order
     average: Ema | None = field(default=None)
     loss: Loss = field(default_factory=CrossEntropy)
 
-    KEYS: ClassVar[tuple[str, ...]] = ("optimiser", "schedule", "batch", "epochs", "augment", "average", "loss")
+    KEYS: ClassVar[tuple[str, ...]] = (
+        "optimiser", "schedule", "batch", "epochs", "sampling", "augment", "average", "loss",
+    )  # fmt: skip
+    UNSAID: ClassVar[Mapping[str, str]] = {"sampling": "even"}  # what `sentences` leaves out
 
     @staticmethod
     def parse(said: Mapping[str, object]) -> Recipe:
@@ -256,17 +294,28 @@ class Recipe:
         """Name of the rung that teaches."""
         return self.loss.teacher if isinstance(self.loss, Distilled) else None
 
+    def hard(self, epoch: int) -> Hard | None:
+        """By what hard images are drawn more often in an epoch, counted from 0; never in the first."""
+        if isinstance(self.sampling, Hard) and 0 < epoch < round(self.sampling.until / 100 * self.epochs):
+            return self.sampling
+        return None
+
     def steps(self, images: int) -> int:
         """Of an epoch of so many images; the last one may have fewer than a batch."""
         return -(-images // self.batch)
 
     def sentences(self) -> dict[str, str | int]:
-        """Every key with its canonical sentence; `Recipe.parse(recipe.sentences()) == recipe`."""
+        """Every key with its canonical sentence; `Recipe.parse(recipe.sentences()) == recipe`.
+
+        Even sampling goes without saying, so that what was stored before there was another keeps its identity.
+        """
+        sampling = sentence(_name(SAMPLINGS, self.sampling), self.sampling)
         return {
             "optimiser": sentence(_name(OPTIMISERS, self.optimiser), self.optimiser),
             "schedule": sentence(_name(SCHEDULES, self.schedule), self.schedule),
             "batch": self.batch,
             "epochs": self.epochs,
+            **({"sampling": sampling} if sampling != self.UNSAID["sampling"] else {}),
             "augment": "; ".join(sentence("", stage) for stage in self.augment) or "none",
             "average": sentence("ema", self.average) if self.average else "none",
             "loss": sentence(_name(LOSSES, self.loss), self.loss),
@@ -307,6 +356,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "schedule": lambda value: read_sentence(_text(value, "schedule"), SCHEDULES, "schedule"),
     "batch": lambda value: _whole(value, "batch"),
     "epochs": lambda value: _whole(value, "epochs"),
+    "sampling": lambda value: read_sentence(_text(value, "sampling"), SAMPLINGS, "sampling"),
     "augment": _augment,
     "average": _average,
     "loss": lambda value: read_sentence(_text(value, "loss"), LOSSES, "loss"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smallprint.spec.recipe import Recipe
+from smallprint.spec.recipe import Hard, Recipe
 from smallprint.training.changes import Change, draw
+
+_SURE = 1e-6  # no image counts as less doubted than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +38,34 @@ class Draws:
             changes=draw(recipe.augment, images, augmentation, strengths),
             key=_key(seed, epoch, "dropout"),
         )
+
+    def by_doubt(self, doubt_N: NDArray[np.float64], hard: Hard) -> Draws:
+        """The same epoch, its images drawn by how much each is doubted, 0 to 1.
+
+        Systematic sampling: of images in random order, those on which evenly spaced marks fall when each is as long as
+        the draws that it is due. So each gets those to within one, and then all are put in random order.
+        """
+        total = len(doubt_N)
+        generator = np.random.Generator(np.random.Philox(key=_key(self.key, 0, "sampling")))
+        shuffled = generator.permutation(total)
+        ends = np.cumsum(due(doubt_N, hard)[shuffled])
+        marks = (generator.random() + np.arange(total)) * (ends[-1] / total)
+        chosen = shuffled[np.searchsorted(ends, marks, side="right").clip(max=total - 1)]
+        return replace(self, order=generator.permutation(chosen))
+
+
+def doubt(loss_N: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """One minus the probability of each image's class, from its cross-entropy, (N,); 1 where that is no number."""
+    probability = np.exp(-loss_N.astype(np.float64))
+    return np.where(np.isnan(probability), 1.0, 1 - probability)
+
+
+def due(doubt_N: NDArray[np.float64], hard: Hard) -> NDArray[np.float64]:
+    """Draws that each image is due in an epoch, one on average, (N,); see `Hard`."""
+    weight = np.maximum(doubt_N, _SURE) ** hard.power
+    weight = np.minimum(weight, hard.cap * weight.mean())
+    found: NDArray[np.float64] = 1 + hard.share / 100 * (weight / weight.mean() - 1)
+    return found
 
 
 def dropout_threshold(rate: float) -> int:

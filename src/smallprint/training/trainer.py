@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from time import perf_counter
 
@@ -16,7 +17,7 @@ from smallprint.spec.trace import Trace, trace
 from smallprint.training import machine
 from smallprint.training.checkpoint import pack, unpack
 from smallprint.training.data import Dataset, load_dataset
-from smallprint.training.draws import Draws
+from smallprint.training.draws import Draws, doubt
 from smallprint.training.native import NativeError, NativeStep
 from smallprint.training.native.plan import plan
 from smallprint.training.native.state import judged
@@ -52,6 +53,7 @@ class Trainer:
         self.recipe, self.seed, self.dataset = recipe, seed, dataset
         self.trace, self.plan = trace, plan(trace)
         self.epochs: list[Epoch] = []
+        self._said_of_training: Arrays | None = None
         check_teacher(trace, recipe, teacher)
         self.way, self.reason = way, ""
         self.precision: Precision = "float32"
@@ -78,21 +80,31 @@ class Trainer:
         self.way = "pytorch"
 
     def __iter__(self) -> Iterator[Epoch]:
-        """Train epoch by epoch; stops early, after the epoch in question, when the loss is no longer a number."""
+        """Train epoch by epoch; stops early, after the epoch in question, when the loss is no longer a number.
+
+        Where hard images are drawn more often, loss and accuracy on the training images are not those of the draws, but
+        what the judged weights say of every image after the epoch.
+        """
         total, planned, batch = len(self.dataset.train_labels_N), self.recipe.epochs, self.recipe.batch
         steps_per_epoch = self.recipe.steps(total)
         while len(self.epochs) < planned and not (self.epochs and self.epochs[-1].diverged):
             started = perf_counter()
             done = len(self.epochs)
             history = [Watched(e.train_loss, e.train_accuracy, e.test_accuracy) for e in self.epochs]
-            self.step.begin(Draws.of(self.seed, done, total, self.recipe))
+            draws, hard = Draws.of(self.seed, done, total, self.recipe), self.recipe.hard(done)
+            if hard:
+                draws = draws.by_doubt(doubt(self._train_answers()["loss"]), hard)
+            self._said_of_training = None
+            self.step.begin(draws)
             for index in range(steps_per_epoch):
                 taken, first = done * steps_per_epoch + index, index * batch
                 clock = Clock(taken, steps_per_epoch, planned)
                 rates = self.recipe.schedule.at(clock, self.recipe.optimiser.rates, history)
                 self.step.train(first, min(batch, total - first), rates, taken)
             loss_sum, correct = self.step.totals()
-            answers = self.answers()
+            if hard and math.isfinite(loss_sum):
+                loss_sum, correct = tally(self._train_answers(), self.dataset.train_labels_N)
+            test_loss, test_correct = tally(self.answers(), self.dataset.test_labels_N)
             self.epochs.append(
                 Epoch(
                     epoch=done + 1,
@@ -100,8 +112,8 @@ class Trainer:
                     train_loss=loss_sum / total,
                     train_correct=correct,
                     train_total=total,
-                    test_loss=float(answers["loss"].sum(dtype=np.float64)) / max(1, len(answers["loss"])),
-                    test_correct=int((answers["predicted"] == self.dataset.test_labels_N).sum()),
+                    test_loss=test_loss / max(1, len(self.dataset.test_labels_N)),
+                    test_correct=test_correct,
                     test_total=len(self.dataset.test_labels_N),
                     seconds=perf_counter() - started,
                 )
@@ -121,6 +133,13 @@ class Trainer:
         """What the judged weights say of each test image: `predicted`, its `confidence`, and the `loss`, all (N,)."""
         return answers(self.step.logits(self.dataset.test_images_NCHW), self.dataset.test_labels_N)
 
+    def _train_answers(self) -> Arrays:
+        """The same of each training image as it is; asked once after an epoch."""
+        if self._said_of_training is None:
+            logits = self.step.logits(self.dataset.train_images_NCHW)
+            self._said_of_training = answers(logits, self.dataset.train_labels_N)
+        return self._said_of_training
+
     def checkpoint(self) -> bytes:
         """All that is needed to go on after the last whole epoch."""
         return pack(self.epochs, self.step.state())
@@ -133,7 +152,7 @@ class Trainer:
         """
         epochs, state = unpack(checkpoint, self.plan)
         self.step.restore(state, len(epochs) * self.recipe.steps(len(self.dataset.train_labels_N)))
-        self.epochs = epochs
+        self.epochs, self._said_of_training = epochs, None
 
 
 def answers(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> Arrays:
@@ -148,6 +167,11 @@ def answers(logits_NK: NDArray[np.float32], labels_N: NDArray[np.int64]) -> Arra
         "confidence": np.exp(exponents[images, predicted] - log_total).astype(np.float32),
         "loss": (log_total - exponents[images, labels_N]).astype(np.float32),
     }
+
+
+def tally(said: Arrays, labels_N: NDArray[np.int64]) -> tuple[float, int]:
+    """The sum of the images' losses, and how many were correct."""
+    return float(said["loss"].sum(dtype=np.float64)), int((said["predicted"] == labels_N).sum())
 
 
 def train(

@@ -69,6 +69,10 @@ MEMBERS: dict[str, list[Recipe]] = {
             ("adam lr=0.003 weight_decay=0.01", 0.95, 10, "smoothing=0.1"),
         )
     ],
+    "hard images": [
+        _recipe(sampling="hard share=80% until=70%", average="ema 0.9", optimiser=f"sgd lr={lr} momentum=0.9")
+        for lr in (0.05, 0.02)
+    ],
     "muon": [_recipe(optimiser="muon lr=0.01 sgd_lr=0.05"), _recipe(optimiser="muon lr=0.02 sgd_lr=0.1")],
     "adamw": [_recipe(optimiser="adamw lr=0.01", schedule="cosine warmup=20%"), _recipe(optimiser="adamw lr=0.002")],
 }
@@ -104,7 +108,7 @@ def test_the_time_of_an_epoch_is_shared_out(few: Dataset) -> None:
     assert first.seconds == second.seconds > 0
 
 
-AVERAGED = _recipe(optimiser="adam lr=0.01", average="ema 0.9", schedule="onecycle")
+AVERAGED = _recipe(optimiser="adam lr=0.01", average="ema 0.9", schedule="onecycle", sampling="hard")
 
 
 def test_a_stack_goes_on_from_the_checkpoints_of_trainers_and_trainers_from_those_of_a_stack(few: Dataset) -> None:

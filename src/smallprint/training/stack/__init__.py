@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import MappingProxyType
 
@@ -21,7 +21,7 @@ from smallprint.spec.trace import Trace
 from smallprint.training import machine
 from smallprint.training.checkpoint import pack, unpack
 from smallprint.training.data import Dataset
-from smallprint.training.draws import Draws
+from smallprint.training.draws import Draws, doubt
 from smallprint.training.native.initial import initial_state
 from smallprint.training.native.plan import plan
 from smallprint.training.native.state import State, judged
@@ -34,7 +34,7 @@ from smallprint.training.trainer import answers
 
 __all__ = ["PRECISIONS", "Stack", "bytes_needed", "shared", "traffic"]
 
-# Shapes: K members, S steps of an epoch, N test images, O outputs, U numbers of an update.
+# Shapes: K members, S steps of an epoch, T training images, N test images, O outputs, U numbers of an update.
 PRECISIONS: Mapping[Precision, torch.dtype] = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16})
 
 
@@ -83,8 +83,11 @@ class Stack:
             while self.members and self.done < planned:
                 started, done = perf_counter(), self.done
                 numbers, learning_rates = self._schedule()
-                draws = [draw(member, done) for member in self.members]
-                self._engine.begin([drawn.result() for drawn in draws], numbers)
+                draws = [drawn.result() for drawn in [draw(member, done) for member in self.members]]
+                if hard := self.recipes[0].hard(done):
+                    pairs = zip(draws, self._train_losses(), strict=True)
+                    draws = [drawn.by_doubt(doubt(loss_N), hard) for drawn, loss_N in pairs]
+                self._engine.begin(draws, numbers)
                 ahead.clear()
                 if done + 1 < planned:
                     for member in self.members:
@@ -149,7 +152,7 @@ class Stack:
         self._engine = Engine(
             self.trace, self.plan, recipes, self._images, states, taken, precision=precision, teachers=teachers
         )
-        self._known: tuple[list[State] | None, Tensor | None] = None, None
+        self._known = _Known()
 
     def _leave(self, leaving: set[int]) -> None:
         if not leaving:
@@ -162,23 +165,33 @@ class Stack:
         states = [self._state(self.members[row]) for row in staying]
         self.members = tuple(self.members[row] for row in staying)
         if staying:
+            trained = self._known.trained
             self._start(states, self.done)
-            self._known = states, logits[staying]
+            self._known = _Known(
+                states=states, logits=logits[staying], trained=None if trained is None else trained[staying]
+            )
 
     def _state(self, member: int) -> State:
         if member in self._left:
             return self._left[member][0]
-        states, logits = self._known
-        states = states or self._engine.states()
-        self._known = states, logits
-        return states[self.members.index(member)]
+        self._known.states = self._known.states or self._engine.states()
+        return self._known.states[self.members.index(member)]
 
     def _logits(self) -> Tensor:
         """Of the test images, (K, N, O)."""
-        states, logits = self._known
-        logits = self._engine.logits(self._images.test_NCHW) if logits is None else logits
-        self._known = states, logits
-        return logits
+        if self._known.logits is None:
+            self._known.logits = self._engine.logits(self._images.test_NCHW)
+        return self._known.logits
+
+    def _train_logits(self) -> Tensor:
+        """Of the training images as they are, (K, T, O)."""
+        if self._known.trained is None:
+            self._known.trained = self._engine.logits(self._images.train_TCHW)
+        return self._known.trained
+
+    def _train_losses(self) -> NDArray[np.float64]:
+        """Of the training images as they are, (K, T)."""
+        return self._engine.losses(self._train_logits(), self._images.labels_T).cpu().numpy()
 
     def _schedule(self) -> tuple[NDArray[np.float64], list[float]]:
         """What the update needs in every step of the coming epoch, (S, U, K), and the last learning rates (K,)."""
@@ -199,8 +212,15 @@ class Stack:
 
     def _measured(self, learning_rates: Sequence[float], started: float) -> tuple[Epoch | None, ...]:
         """Test, and count the epoch."""
-        self._known = None, None
+        self._known = _Known()
         train_loss, train_correct = self._engine.totals()
+        if self.recipes[0].hard(self.done):
+            seen_loss, seen_correct = self._engine.judged(self._train_logits(), self._images.labels_T)
+            sound = np.isfinite(train_loss)
+            train_loss, train_correct = (
+                np.where(sound, seen_loss, train_loss),
+                np.where(sound, seen_correct, train_correct),
+            )
         test_loss, test_correct = self._engine.judged(self._logits(), self._images.test_labels_N)
         trained, tested = len(self.dataset.train_labels_N), len(self.dataset.test_labels_N)
         seconds = (perf_counter() - started) / len(self.members)
@@ -243,6 +263,15 @@ def shared(recipe: Recipe) -> Recipe:
         loss=Distilled(teacher=recipe.loss.teacher) if isinstance(recipe.loss, Distilled) else CrossEntropy(),
         average=Ema(decay=0.5) if recipe.average else None,
     )  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class _Known:
+    """What has been asked for since the last step."""
+
+    states: list[State] | None = None
+    logits: Tensor | None = None  # of the test images, (K, N, O)
+    trained: Tensor | None = None  # of the training images, (K, T, O)
 
 
 def _diverged(epochs: Sequence[Epoch]) -> bool:

@@ -24,6 +24,7 @@ from smallprint.training.stack.update import Update
 from smallprint.training.teacher import Teacher
 
 # Shapes: K trainings, S steps of an epoch, N images, P parameters, R running statistics, O outputs.
+_AT_ONCE = 10_000  # images whose losses are worked out in 64 bits
 _TOGETHER = 500  # test images times networks, at least; else as many images as a batch
 
 
@@ -90,9 +91,16 @@ class Engine:
 
     def judged(self, logits_KNO: Tensor, labels_N: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Of each training: the sum of the cross-entropies, and how many were correct."""
-        exact = logits_KNO.double().log_softmax(2)
-        loss = -exact.gather(2, labels_N.expand(self.count, -1)[:, :, None]).sum((1, 2))
+        loss = self.losses(logits_KNO, labels_N).sum(1)
         return loss.cpu().numpy(), (logits_KNO.argmax(2) == labels_N).sum(1).cpu().numpy()
+
+    def losses(self, logits_KNO: Tensor, labels_N: Tensor) -> Tensor:
+        """The cross-entropy of each image, in 64 bits, (K, N)."""
+        found = [torch.zeros(self.count, 0, dtype=torch.float64, device=self.device)]
+        for some_KNO, labels in zip(torch.split(logits_KNO, _AT_ONCE, 1), torch.split(labels_N, _AT_ONCE), strict=True):
+            exact = some_KNO.double().log_softmax(2)
+            found.append(-exact.gather(2, labels.expand(self.count, -1)[:, :, None]).squeeze(2))
+        return torch.cat(found, 1)
 
     def states(self) -> list[State]:
         """All numbers of each training; copies."""
