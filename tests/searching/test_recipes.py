@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from smallprint.searching.genes import Asked
 from smallprint.searching.recipes import BATCHES, OPTIMISERS, Terms, asked_recipe
-from smallprint.spec.recipe import AdamW, CrossEntropy, Distilled, Muon, Recipe, Sgd
+from smallprint.spec.recipe import AdamW, CrossEntropy, Distilled, Even, Hard, Muon, Recipe, Sgd
 from smallprint.spec.schedule import Clock, Cosine
 from tests.searching.spaces import Answers, Dice
 
 TERMS = Terms(side=28, coloured=False, images=60_000, epochs=(15, 15), fill=0.0, teachers=())
-USUAL = {"batch": 64, "pace": 1.0, "decay": 1e-4, "augment": 1.0, "average": 0.5, "tail": 20, "warmup": 20}
+USUAL = {"batch": 64, "pace": 1.0, "decay": 1e-4, "augment": 1.0, "average": 0.5, "tail": 20, "warmup": 20, "hard": 0}
 
 
 def made(optimiser: str = "sgd", terms: Terms = TERMS, **settled: Any) -> Recipe:
@@ -81,6 +81,15 @@ def test_augmentation_has_one_strength_and_fits_the_image() -> None:
     assert (small.shift, small.fill, small.brightness) == (0.432, 1.0, 0.0)
     (coloured,) = made(terms=replace(TERMS, coloured=True)).augment
     assert coloured.brightness == coloured.contrast == 20.0
+
+
+def test_hard_images_are_drawn_more_often_until_the_clean_epochs() -> None:
+    recipe = made(clean=35, hard=60)
+    assert recipe.sampling == Hard(share=60.0, until=65.0)
+    (stage,) = recipe.augment
+    for epoch in range(1, 15):
+        assert bool(recipe.hard(epoch)) == (stage.strength(epoch, 15) > 0)
+    assert made(clean=35).sampling == Even()
 
 
 def test_the_rate_ends_low_for_as_long_as_the_tail_says() -> None:

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 
 from smallprint.searching.genes import Asked
-from smallprint.spec.recipe import AdamW, Augment, CrossEntropy, Distilled, Ema, Loss, Muon, Optimiser, Recipe, Sgd
+from smallprint.spec.recipe import (
+    AdamW,
+    Augment,
+    CrossEntropy,
+    Distilled,
+    Ema,
+    Even,
+    Hard,
+    Loss,
+    Muon,
+    Optimiser,
+    Recipe,
+    Sgd,
+)
 from smallprint.spec.schedule import Cosine
 
 NO_TEACHER = "none"
@@ -48,19 +61,16 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
         tail=float(trial.whole("tail", 0, 35, step=5)),
         final=_FINAL,
     )
-    augment = _augment(
-        terms,
-        strength=trial.even("augment", 0.0, 2.5),
-        fade=trial.whole("fade", 0, 50, step=10),
-        clean=trial.whole("clean", 0, 50, step=5),
-    )
+    strength, fade = trial.even("augment", 0.0, 2.5), trial.whole("fade", 0, 50, step=10)
+    clean, hard = trial.whole("clean", 0, 50, step=5), trial.whole("hard", 0, 80, step=10)
     steps = trial.log_even("average", 0.05, 1.0) * ceil(terms.images / batch)
     return Recipe(
         optimiser=_optimiser(optimiser, batch, pace=pace, decay=decay),
         schedule=schedule,
         batch=batch,
         epochs=epochs,
-        augment=augment,
+        sampling=Hard(share=float(hard), until=float(100 - clean)) if hard else Even(),
+        augment=_augment(terms, strength=strength, fade=fade, clean=clean),
         average=Ema(decay=round(1 - _short(1 / max(steps, 2.0)), 12)),
         loss=_loss(trial, terms.teachers),
     )

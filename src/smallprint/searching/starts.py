@@ -17,7 +17,7 @@ _TRAITS: Mapping[str, Gene] = {
 }  # fmt: skip
 _RECIPE: Mapping[str, Gene] = {
     "recipe": "sgd", "batch": 64, "pace": 1.0, "decay": 1e-4, "warmup": 20, "tail": 20, "augment": 0.9, "fade": 0,
-    "clean": 35, "average": 0.5, "smoothing": 0.0,
+    "clean": 35, "hard": 0, "average": 0.5, "smoothing": 0.0,
 }  # fmt: skip
 # Small maps early and many convolutions behind: cheap to train, and the best per parameter on MNIST (LOG.md).
 _DEEP: Mapping[str, Gene] = {"first": 1, "pad": "late", "halve": "avgpool", "activation": "hardswish"}
@@ -25,7 +25,7 @@ _SEPARABLE: Mapping[str, Gene] = {
     "network": "separable", "widen": 2.5, "bulge": 1.1, "activation": "gelu",
 }  # fmt: skip
 _SMALL_STEPS: Mapping[str, Gene] = {"batch": 32, "fade": 20}
-_MUON: Mapping[str, Gene] = {**_SMALL_STEPS, "recipe": "muon", "warmup": 5, "augment": 1.3}  # LOG.md
+_MUON: Mapping[str, Gene] = {**_SMALL_STEPS, "recipe": "muon", "warmup": 5, "augment": 1.3, "hard": 50}  # LOG.md
 _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
 # One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
