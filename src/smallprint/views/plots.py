@@ -230,11 +230,12 @@ def draw_loss(curves: Curves, *, width: int = 360) -> str:
 def _places(axes: Axes, sizes: Sequence[int], limit: int | None, step: float) -> list[float]:
     """Set the size axis up; where each rung stands along it, in pixels.
 
-    Neighbours are `step` apart, so that rungs of nearly the same size do not hide each other, in the order of their
-    sizes, and none leaves its side of the limit.
+    Neighbours are `step` apart, or less where that many do not fit, so that rungs of nearly the same size do not hide
+    each other, in the order of their sizes, and none leaves its side of the limit.
     """
     places: list[float] = []
     left = right = 20.0
+    step = min(step, (axes.bbox.width - left - right - 2 * step) / max(1, len(sizes)))
     while left + right < _MARGINS * axes.bbox.width:
         size_axis(axes, sizes, limit, left=left, right=right)
         pixels = [float(axes.transData.transform((size, 0))[0]) for size in [*sizes, limit or max(sizes, default=1)]]
