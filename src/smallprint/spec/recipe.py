@@ -114,10 +114,10 @@ class Hard:
     """Images that the network is unsure of are drawn more often; an epoch still draws as many as there are.
 
     Before each epoch but the first the judged weights answer every training image as it is. Its doubt is one minus the
-    probability of its class; `share` of the draws go by doubt to a `power`, at most `cap` times the mean, the rest
-    evenly. An image that is due 2.3 draws gets two or three. Sources: I. Loshchilov and F. Hutter, "Online batch
-    selection for faster training of neural networks" (2015), arXiv 1511.06343; A. Jiang and others, "Accelerating deep
-    learning by focusing on the biggest losers" (2019), arXiv 1910.00762.
+    probability of its class; `share` of the draws go by doubt to a `power`, which counts up to `cap` times its mean,
+    the rest evenly. An image that is due 2.3 draws gets two or three. Sources: I. Loshchilov and F. Hutter, "Online
+    batch selection for faster training of neural networks" (2015), arXiv 1511.06343; A. Jiang and others, "Accelerating
+    deep learning by focusing on the biggest losers" (2019), arXiv 1910.00762.
     """
 
     share: float = field(default=50.0, metadata={"unit": "%"})  # percent of the draws
@@ -257,7 +257,7 @@ class Recipe:
     KEYS: ClassVar[tuple[str, ...]] = (
         "optimiser", "schedule", "batch", "epochs", "sampling", "augment", "average", "loss",
     )  # fmt: skip
-    UNSAID: ClassVar[Mapping[str, str]] = {"sampling": "even"}  # what `sentences` leaves out
+    UNSAID: ClassVar[Mapping[str, str]] = {"sampling": "even"}  # what `sentences` leaves out, see there
 
     @staticmethod
     def parse(said: Mapping[str, object]) -> Recipe:
@@ -309,17 +309,17 @@ class Recipe:
 
         Even sampling goes without saying, so that what was stored before there was another keeps its identity.
         """
-        sampling = sentence(_name(SAMPLINGS, self.sampling), self.sampling)
-        return {
+        said: dict[str, str | int] = {
             "optimiser": sentence(_name(OPTIMISERS, self.optimiser), self.optimiser),
             "schedule": sentence(_name(SCHEDULES, self.schedule), self.schedule),
             "batch": self.batch,
             "epochs": self.epochs,
-            **({"sampling": sampling} if sampling != self.UNSAID["sampling"] else {}),
+            "sampling": sentence(_name(SAMPLINGS, self.sampling), self.sampling),
             "augment": "; ".join(sentence("", stage) for stage in self.augment) or "none",
             "average": sentence("ema", self.average) if self.average else "none",
             "loss": sentence(_name(LOSSES, self.loss), self.loss),
         }
+        return {key: text for key, text in said.items() if text != self.UNSAID.get(key)}
 
 
 def _name(names: Mapping[str, type], value: object) -> str:

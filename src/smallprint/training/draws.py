@@ -16,7 +16,8 @@ _SURE = 1e-6  # no image counts as less doubted than that
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draws:
-    """Drawn from seed and epoch alone, so that resuming needs no random state and no other draw disturbs it.
+    """Drawn from seed and epoch alone, so that resuming needs no random state and no other draw disturbs it; where hard
+    images are drawn more often, also from what the network says before the epoch, which its numbers decide.
 
     The generators are counter-based: Philox (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
     1, 2, 3", SC 2011), NumPy's with 4 x 64 bits here, and 4 x 32 bits in dropout.
@@ -46,7 +47,8 @@ class Draws:
         the draws that it is due. So each gets those to within one, and then all are put in random order.
         """
         total = len(doubt_N)
-        generator = np.random.Generator(np.random.Philox(key=_key(self.key, 0, "sampling")))
+        key = _key(self.key, 0, "sampling")  # seed and epoch are in this epoch's own key already
+        generator = np.random.Generator(np.random.Philox(key=key))
         shuffled = generator.permutation(total)
         ends = np.cumsum(due(doubt_N, hard)[shuffled])
         marks = (generator.random() + np.arange(total)) * (ends[-1] / total)

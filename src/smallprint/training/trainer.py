@@ -30,11 +30,11 @@ from smallprint.training.teacher import Teacher, check_teacher
 class Trainer:
     """One network in training, with one seed.
 
-    Everything random is drawn from seed and epoch alone: the same seed gives the same bits on the same machine, and
-    resuming needs no random state. `way` is how a step is computed: "native", C compiled for this network, whose
-    results do not depend on the number of threads; "pytorch"; or "auto", native where it can be had (`reason` says
-    why not, where it cannot). `precision` is that of products in training; only the native step knows another than
-    float32, and `Trainer.precision` is the one in use.
+    Everything random is drawn from seed and epoch alone, hard images also by what the network says of them: the same
+    seed gives the same bits on the same machine, and resuming needs no random state. `way` is how a step is computed:
+    "native", C compiled for this network, whose results do not depend on the number of threads; "pytorch"; or "auto",
+    native where it can be had (`reason` says why not, where it cannot). `precision` is that of products in training;
+    only the native step knows another than float32, and `Trainer.precision` is the one in use.
     """
 
     def __init__(

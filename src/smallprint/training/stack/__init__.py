@@ -165,11 +165,9 @@ class Stack:
         states = [self._state(self.members[row]) for row in staying]
         self.members = tuple(self.members[row] for row in staying)
         if staying:
-            trained = self._known.trained
+            known = self._known.of(staying)
             self._start(states, self.done)
-            self._known = _Known(
-                states=states, logits=logits[staying], trained=None if trained is None else trained[staying]
-            )
+            self._known = known
 
     def _state(self, member: int) -> State:
         if member in self._left:
@@ -272,6 +270,14 @@ class _Known:
     states: list[State] | None = None
     logits: Tensor | None = None  # of the test images, (K, N, O)
     trained: Tensor | None = None  # of the training images, (K, T, O)
+
+    def of(self, rows: Sequence[int]) -> _Known:
+        """The same of some members."""
+        return _Known(
+            states=None if self.states is None else [self.states[row] for row in rows],
+            logits=None if self.logits is None else self.logits[rows],
+            trained=None if self.trained is None else self.trained[rows],
+        )
 
 
 def _diverged(epochs: Sequence[Epoch]) -> bool:
