@@ -20,7 +20,7 @@ from smallprint.results.runs import Run
 from smallprint.spec.contract import Contract
 from smallprint.spec.ladder import Ladder, Published
 from smallprint.spec.ladder_file import read_ladder, shipped
-from smallprint.spec.recipe import Distilled, Recipe
+from smallprint.spec.recipe import Distilled, Hard, Recipe
 from smallprint.views.gallery import Pictures
 from smallprint.views.report import summarise, write_report
 
@@ -197,6 +197,21 @@ def test_an_average_that_is_judged_is_said(ladder: Ladder, tmp_path: Path) -> No
         assert "Judged are the averaged weights." in path.read_text(encoding="utf-8")
     for path in write_report(ladder, [assess(ladder, ladder.rungs[0], [])], tmp_path / "b"):
         assert "Judged are the averaged weights." not in path.read_text(encoding="utf-8")
+
+
+def test_what_train_numbers_are_of_is_said_where_hard_images_are_drawn_more_often(
+    ladder: Ladder, tmp_path: Path, fabricate: Fabricate
+) -> None:
+    rung = ladder.rungs[0]
+    hard = replace(rung, recipe=replace(rung.recipe, sampling=Hard()))
+    said = "Where hard images are drawn more often, train loss and accuracy are of every training image"
+    for one in (rung, hard):
+        alone = replace(ladder, rungs=(one,))
+        for path in write_report(alone, [assess(alone, one, [fabricate(alone, one, 0)])], tmp_path / one.name):
+            text = path.read_text(encoding="utf-8")
+            assert (said in text) == (one is hard)
+            assert ("measured during the epoch where every image is drawn once" in text) == (one is hard)
+            assert ("dropout and augmentation on, unless a rung says otherwise." in text) == (one is hard)
 
 
 def test_a_taught_rung_is_shown_with_the_size_of_its_teacher_and_the_epochs_of_both(

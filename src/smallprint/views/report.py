@@ -118,6 +118,7 @@ def write_report(
         "sections": sections,
         "machines": _machines(results),
         "method": next((result.certificate.method for result in results if result.certificate), None),
+        "draws_hard": any(result.rung.recipe.hard(1) for result in results),
         "at_once": _SEEDS_AT_ONCE,
     }
     return write_pages(folder, "report", said, figures)
@@ -217,6 +218,7 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
     lines += f" A cross: a seed whose loss was no longer a number ({stopped})." if stopped else ""
     dashed = " Dashed: as published, test dark and train grey." if curves.published else ""
     last = "the last epoch" if curves.last == 1 else f"the last {curves.last} epochs"
+    but = " where every image is drawn once" if result.rung.recipe.hard(1) else ""
     return (
         Figure(
             name=f"{name}-accuracy",
@@ -225,7 +227,7 @@ def _curves(name: str, result: RungResult, contract: Contract, summary: Summary)
         ),
         Figure(
             name=f"{name}-loss",
-            caption="Loss, mean per image, on a logarithmic axis. Train numbers are measured during the epoch.",
+            caption=f"Loss, mean per image, on a logarithmic axis. Train numbers are measured during the epoch{but}.",
             svg=plots.draw_loss(curves),
         ),
     )
