@@ -36,6 +36,7 @@ _DECAYS = {"sgd": 1.0, "adamw": 100.0}  # weight decay of AdamW acts in proporti
 _ROTATE, _SHIFT, _SCALE = 7.0, 0.054, 8.0  # degrees, parts of the shorter side, percent
 _COLOURS = 20.0  # percent of brightness and of contrast, where images have colours
 _FINAL = 0.5  # percent of the peak learning rate in the quiet tail
+_POWER = 1.0  # of doubt, by which hard images are drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
         schedule=schedule,
         batch=batch,
         epochs=epochs,
-        sampling=Hard(share=float(hard), until=float(100 - clean)) if hard else Even(),
+        sampling=Hard(share=float(hard), power=_POWER, until=float(100 - clean)) if hard else Even(),
         augment=_augment(terms, strength=strength, fade=fade, clean=clean),
         average=Ema(decay=round(1 - _short(1 / max(steps, 2.0)), 12)),
         loss=_loss(trial, terms.teachers),
