@@ -14,7 +14,8 @@ from smallprint.spec.trace import Shape
 STEMS = ("conv3", "conv5", "conv3 halved", "conv5 halved")  # the first convolution; halved: of stride 2
 HALVINGS = ("maxpool", "avgpool", "stride", "squeeze")  # squeeze: maxpool, then a 1x1 convolution to half the width
 BLOCKS = ("dense", "skip", "shared", "separable")  # skip, shared: behind the first halving, where maps are small
-PADS = ("alternate", "late", "same", "none")  # the first convolution of each stage; all but the last of several
+# alternate: the first convolution of each stage; late: all but the last of several behind the first halving
+PADS = ("alternate", "late", "same", "none")
 HEADS = ("gap", "weighed", "maps")  # weighed: a depthwise convolution of the whole map; maps: one map per class
 ACTIVATIONS = ("relu", "leakyrelu", "silu", "hardswish", "gelu")
 NORMS = ("before", "after")  # the activation
@@ -144,7 +145,7 @@ class _Builder:
         if stem and self._traits.stem.endswith("halved"):
             stride = 2
         for index in range(stage.convolutions):
-            padded = self._padded(index, stage.convolutions)
+            padded = self._padded(index, stage.convolutions, stem=stem)
             if index and stage.block == "skip":
                 self._again(times=1)
             elif index and stage.block == "shared":
@@ -156,13 +157,13 @@ class _Builder:
                 self._convolve(size, step, padded=padded, separable=separable)
             self._left -= 1
 
-    def _padded(self, index: int, count: int) -> bool:
+    def _padded(self, index: int, count: int, *, stem: bool) -> bool:
         """Whether a convolution keeps the map's size, by its place in a stage of so many."""
         match self._traits.pad:
             case "alternate":
                 return index == 0
             case "late":
-                return index < max(1, count - 1)
+                return stem or index < max(1, count - 1)
             case pad:
                 return pad == "same"
 
