@@ -85,7 +85,7 @@ def test_augmentation_has_one_strength_and_fits_the_image() -> None:
 
 def test_hard_images_are_drawn_more_often_until_the_clean_epochs() -> None:
     recipe = made(clean=35, hard=60)
-    assert recipe.sampling == Hard(share=60.0, until=65.0)
+    assert recipe.sampling == Hard(share=60.0, power=1.0, until=65.0)
     (stage,) = recipe.augment
     for epoch in range(1, 15):
         assert bool(recipe.hard(epoch)) == (stage.strength(epoch, 15) > 0)
