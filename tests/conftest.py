@@ -9,7 +9,6 @@ import pytest
 import smallprint
 from smallprint.spec.ladder import Ladder
 from smallprint.spec.ladder_file import parse_ladder
-from smallprint.training import machine
 from smallprint.training.data import Dataset, load_dataset
 from tests.typed import Say, speaker
 
@@ -48,11 +47,6 @@ after conv3: batchnorm relu
 conv3-8 maxpool conv3-8 gap conv1-10
 """
 '''
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a test that waits for a command it has started leaves one idle."""
-    return machine.cores() + 1
 
 
 @pytest.fixture(scope="session")
