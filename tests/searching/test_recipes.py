@@ -14,7 +14,10 @@ from smallprint.spec.schedule import Clock, Cosine
 from tests.searching.spaces import Answers, Dice
 
 TERMS = Terms(side=28, coloured=False, images=60_000, epochs=(15, 15), fill=0.0, teachers=())
-USUAL = {"batch": 64, "pace": 1.0, "decay": 1e-4, "augment": 1.0, "average": 0.5, "tail": 20, "warmup": 20, "hard": 0}
+USUAL = {
+    "batch": 64, "pace": 1.0, "decay": 1e-4, "augment": 1.0, "shear": 0, "average": 0.5, "tail": 20, "warmup": 20,
+    "hard": 0,
+}  # fmt: skip
 
 
 def made(optimiser: str = "sgd", terms: Terms = TERMS, **settled: Any) -> Recipe:
@@ -55,7 +58,8 @@ def test_the_usual_recipe_is_the_one_that_has_worked() -> None:
 
 
 def test_muon_leaves_to_sgd_what_sgd_alone_would_do() -> None:
-    assert made("muon", batch=32).sentences()["optimiser"] == ("muon lr=0.008 sgd_lr=0.0707 sgd_weight_decay=0.0001")
+    said = made("muon", batch=32, decay=5e-4).sentences()["optimiser"]
+    assert said == "muon lr=0.008 weight_decay=0.03 sgd_lr=0.0707 sgd_weight_decay=0.0005"
 
 
 def test_rates_grow_with_the_square_root_of_the_batch_and_averages_keep_their_length() -> None:
@@ -77,6 +81,8 @@ def test_augmentation_has_one_strength_and_fits_the_image() -> None:
     (weak,) = made(augment=0.5, fade=40, clean=20).augment
     assert (weak.rotate, weak.shift, weak.scale, weak.fade, weak.clean) == (3.5, 0.756, 4.0, 40.0, 20.0)
     assert made(augment=0.0).augment == ()
+    (slanted,) = made(augment=0.5, shear=9).augment
+    assert (slanted.rotate, slanted.shear) == (3.5, 9.0)
     (small,) = made(terms=replace(TERMS, side=8, fill=1.0)).augment
     assert (small.shift, small.fill, small.brightness) == (0.432, 1.0, 0.0)
     (coloured,) = made(terms=replace(TERMS, coloured=True)).augment

@@ -57,7 +57,7 @@ class Traits:
         return Traits(
             stem=trial.choice("stem", STEMS),
             halvings=trial.whole("halvings", max(1, usual - 1), usual + 1),
-            first=trial.whole("first", 1, 2),
+            first=trial.whole("first", 1, 3),
             middle=trial.whole("middle", 1, 4),
             last=trial.whole("last", 1, 3),
             halve=trial.choice("halve", HALVINGS),

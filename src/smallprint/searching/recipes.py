@@ -32,7 +32,8 @@ BATCHES = (32, 64, 128)
 _BATCH = 64  # images; rates grow with the square root of the batch
 _RATES = {"sgd": 0.1, "adamw": 0.014}  # peak learning rates at that batch
 _MUON = 0.1131  # of those of SGD: the rates of the matrices that Muon moves
-_DECAYS = {"sgd": 1.0, "adamw": 100.0}  # weight decay of AdamW acts in proportion to the rate alone, without momentum
+# Weight decay of AdamW and Muon acts in proportion to the rate alone, without momentum.
+_DECAYS = {"sgd": 1.0, "adamw": 100.0, "muon": 60.0}
 _ROTATE, _SHIFT, _SCALE = 7.0, 0.054, 8.0  # degrees, parts of the shorter side, percent
 _COLOURS = 20.0  # percent of brightness and of contrast, where images have colours
 _FINAL = 0.5  # percent of the peak learning rate in the quiet tail
@@ -62,7 +63,8 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
         tail=float(trial.whole("tail", 0, 35, step=5)),
         final=_FINAL,
     )
-    strength, fade = trial.even("augment", 0.0, 2.5), trial.whole("fade", 0, 50, step=10)
+    strength, shear = trial.even("augment", 0.0, 2.5), trial.whole("shear", 0, 15, step=3)
+    fade = trial.whole("fade", 0, 50, step=10)
     clean, hard = trial.whole("clean", 0, 50, step=5), trial.whole("hard", 0, 80, step=10)
     steps = trial.log_even("average", 0.05, 1.0) * ceil(terms.images / batch)
     return Recipe(
@@ -71,7 +73,7 @@ def asked_recipe(trial: Asked, optimiser: str, terms: Terms) -> Recipe:
         batch=batch,
         epochs=epochs,
         sampling=Hard(share=float(hard), power=_POWER, until=float(100 - clean)) if hard else Even(),
-        augment=_augment(terms, strength=strength, fade=fade, clean=clean),
+        augment=_augment(terms, strength=strength, shear=shear, fade=fade, clean=clean),
         average=Ema(decay=round(1 - _short(1 / max(steps, 2.0)), 12)),
         loss=_loss(trial, terms.teachers),
     )
@@ -85,16 +87,22 @@ def _optimiser(name: str, batch: int, *, pace: float, decay: float) -> Optimiser
         case "sgd":
             return Sgd(lr=_short(rate), momentum=0.9, nesterov=True, weight_decay=weight_decay)
         case "muon":
-            return Muon(lr=_short(_MUON * rate), sgd_lr=_short(rate), sgd_weight_decay=weight_decay)
+            return Muon(
+                lr=_short(_MUON * rate),
+                weight_decay=_short(_DECAYS["muon"] * decay),
+                sgd_lr=_short(rate),
+                sgd_weight_decay=weight_decay,
+            )
     return AdamW(lr=_short(rate), weight_decay=weight_decay)
 
 
-def _augment(terms: Terms, *, strength: float, fade: int, clean: int) -> tuple[Augment, ...]:
+def _augment(terms: Terms, *, strength: float, shear: int, fade: int, clean: int) -> tuple[Augment, ...]:
     colours = _short(_COLOURS * strength) if terms.coloured else 0.0
     stage = Augment(
         rotate=_short(_ROTATE * strength),
         shift=_short(_SHIFT * terms.side * strength),
         scale=_short(_SCALE * strength),
+        shear=float(shear),
         brightness=colours,
         contrast=colours,
         fill=terms.fill,
