@@ -14,7 +14,7 @@ from smallprint.spec.trace import Shape
 STEMS = ("conv3", "conv5", "conv3 halved", "conv5 halved")  # the first convolution; halved: of stride 2
 HALVINGS = ("maxpool", "avgpool", "stride", "squeeze")  # squeeze: maxpool, then a 1x1 convolution to half the width
 BLOCKS = ("dense", "skip", "shared", "separable")  # skip, shared: behind the first halving, where maps are small
-# alternate: the first convolution of each stage; late: all but the last of several behind the first halving
+# alternate: the first convolution of each stage; late: all but the last of each stage behind the first halving
 PADS = ("alternate", "late", "same", "none")
 HEADS = ("gap", "weighed", "maps")  # weighed: a depthwise convolution of the whole map; maps: one map per class
 ACTIVATIONS = ("relu", "leakyrelu", "silu", "hardswish", "gelu")
@@ -163,7 +163,7 @@ class _Builder:
             case "alternate":
                 return index == 0
             case "late":
-                return stem or index < max(1, count - 1)
+                return stem or index < count - 1
             case pad:
                 return pad == "same"
 

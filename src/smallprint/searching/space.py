@@ -18,7 +18,7 @@ from smallprint.spec.network import Network
 from smallprint.spec.recipe import CrossEntropy, Recipe
 from smallprint.spec.trace import Trace, trace
 
-VERSION = "12"  # of what the genes mean; a test holds both together
+VERSION = "13"  # of what the genes mean; a test holds both together
 START = "start"  # in place of a drawn network, or of a drawn recipe: the starting rung's own
 _ABOVE = (1.0, 1.02, 1.05, 1.1)  # times the size: what falls below the floor by part of a width is looked for above it
 _NOTHING = 1e-9  # in place of a bound of 0, which nothing keeps
