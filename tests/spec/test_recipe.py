@@ -49,8 +49,8 @@ SCHEDULES: st.SearchStrategy[Any] = st.one_of(
 HALF = st.floats(0, 50)
 GREYS = st.integers(0, 255).map(lambda grey: grey / 255) | st.floats(0, 1)
 AUGMENTS = st.builds(
-    Augment, rotate=PERCENT, shift=NUMBER, scale=PERCENT, shear=PERCENT, brightness=PERCENT, contrast=PERCENT,
-    interpolation=st.sampled_from(("bilinear", "nearest")), fill=GREYS, fade=HALF, clean=HALF,
+    Augment, rotate=PERCENT, shift=NUMBER, scale=PERCENT, shear=PERCENT, stretch=PERCENT, brightness=PERCENT,
+    contrast=PERCENT, interpolation=st.sampled_from(("bilinear", "nearest")), fill=GREYS, fade=HALF, clean=HALF,
 ).filter(lambda stage: stage.warps or stage.recolours)  # fmt: skip
 COUNTS = st.integers(1, LARGEST)
 RECIPES = st.builds(
@@ -91,7 +91,7 @@ def test_every_sentence_of_a_full_recipe_is_understood() -> None:
         "schedule": "step every=6 times=0.1",
         "batch": 64,
         "epochs": 20,
-        "augment": "brightness=40% contrast=40%; rotate=7deg shift=2px scale=10% shear=10deg fill=1/255",
+        "augment": "brightness=40% contrast=40%; rotate=7deg shift=2px scale=10% shear=10deg stretch=5% fill=1/255",
         "average": "ema 0.998",
         "loss": "cross-entropy smoothing=0.1",
     }
@@ -100,7 +100,7 @@ def test_every_sentence_of_a_full_recipe_is_understood() -> None:
     assert recipe.schedule == Step(every=6)
     assert recipe.augment == (
         Augment(brightness=40, contrast=40),
-        Augment(rotate=7, shift=2, scale=10, shear=10, fill=1 / 255),
+        Augment(rotate=7, shift=2, scale=10, shear=10, stretch=5, fill=1 / 255),
     )
     assert (recipe.average, recipe.loss) == (Ema(decay=0.998), CrossEntropy(smoothing=0.1))
 
@@ -149,7 +149,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("epochs", 0, "epochs is a whole number from 1 to 999,999, not 0"),
     ("epochs", 16**5000, "epochs is a whole number from 1 to 999,999, not a number of thousands of digits"),
     ("augment", "rotate=7", "rotate needs its unit, as in 7deg; found '7'"),
-    ("augment", "scale=100%", "scale is below 100%: nothing would be left of the image"),
+    ("augment", "scale=100%", "scale and stretch are below 100%: nothing would be left of the image"),
+    ("augment", "stretch=100%", "scale and stretch are below 100%: nothing would be left of the image"),
     ("augment", "shear=90deg", "rotate is at most 180deg and shear below 90deg"),
     ("augment", "contrast=101%", "brightness and contrast are at most 100%"),
     ("augment", "rotate=7deg fade=101%", "fade and clean are at most 100% of the epochs together"),

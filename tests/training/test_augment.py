@@ -61,7 +61,9 @@ def _slow_warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray, stage: 
         Augment(shift=2.5),
         Augment(scale=30),
         Augment(shear=25),
+        Augment(stretch=30),
         Augment(rotate=15, shift=1.5, scale=20, shear=10, fill=0.25),
+        Augment(rotate=15, shift=1.5, scale=20, shear=10, stretch=15, fill=0.25),
         Augment(rotate=15, shift=1.5, scale=20, shear=10, fill=1 / 255, interpolation="nearest"),
     ],
     ids=str,
@@ -70,10 +72,12 @@ def test_a_warp_equals_a_slow_one_pixel_by_pixel(stage: Augment, size: tuple[int
     images = _images(5, *size)
     moved = _augment(images, stage)
     wrong = 0
-    for index, (turn, shear, scale, right, down) in enumerate(_draws(5, 5).T.tolist()):
+    for index, (turn, shear, scale, right, down, stretch) in enumerate(_draws(5, 6).T.tolist()):
         angle, slant = math.radians(turn * stage.rotate), math.radians(shear * stage.shear)
         rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        matrix = (1 + scale * stage.scale / 100) * rotation @ np.array([[1, -math.tan(slant)], [0, 1]])
+        wider = 1 + stretch * stage.stretch / 100
+        slanted = np.array([[1, -math.tan(slant)], [0, 1]]) @ np.diag([wider, 1 / wider])
+        matrix = (1 + scale * stage.scale / 100) * rotation @ slanted
         shift = np.array([right, down]) * stage.shift
         if stage.interpolation == "nearest":
             shift = shift.round()

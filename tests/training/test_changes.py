@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from smallprint.spec.recipe import Augment, Recipe
-from smallprint.training.changes import draw, inverse_map
+from smallprint.training.changes import draw, inverse_map, unstretched
 
 
 def _stages(text: str) -> tuple[Augment, ...]:
@@ -20,6 +20,24 @@ def test_the_inverse_map_undoes_shear_turn_and_scale() -> None:
         rotation = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]])
         forward = k * rotation @ np.array([[1.0, -math.tan(s)], [0.0, 1.0]])
         np.testing.assert_allclose(inverse, np.linalg.inv(forward))
+
+
+def test_a_stretch_is_undone_last_and_keeps_the_area() -> None:
+    turn, shear, scale = np.array([0.3, -1.0]), np.array([0.2, 0.5]), np.array([1.3, 0.7])
+    forward = np.linalg.inv(inverse_map(turn, shear, scale))
+    for index, inverse in enumerate(unstretched(inverse_map(turn, shear, scale), np.array([1.2, 0.8]))):
+        stretch = np.diag([(1.2, 0.8)[index], 1 / (1.2, 0.8)[index]])
+        np.testing.assert_allclose(inverse, np.linalg.inv(forward[index] @ stretch))
+        np.testing.assert_allclose(np.linalg.det(inverse), scale[index] ** -2)
+
+
+def test_a_stage_without_stretch_draws_what_it_always_did() -> None:
+    plain, stretched = (
+        draw(_stages(text), 5, np.random.default_rng(0))[0]
+        for text in ("rotate=7deg shift=2px", "rotate=7deg shift=2px stretch=0.001%")
+    )
+    for name in ("inverse", "offset"):
+        np.testing.assert_allclose(plain.drawn[name], stretched.drawn[name], atol=1e-4)
 
 
 def test_only_what_a_stage_asks_for_is_drawn() -> None:

@@ -151,6 +151,7 @@ class Augment:
     shift: float = field(default=0.0, metadata={"unit": "px"})  # pixels, either way, each axis
     scale: float = field(default=0.0, metadata={"unit": "%"})  # percent, larger or smaller
     shear: float = field(default=0.0, metadata={"unit": "deg"})  # degrees, either way, along x
+    stretch: float = field(default=0.0, metadata={"unit": "%"})  # percent, wider and as much less tall, or the reverse
     brightness: float = field(default=0.0, metadata={"unit": "%"})  # percent, brighter or darker
     contrast: float = field(default=0.0, metadata={"unit": "%"})  # percent, about the image's mean grey
     interpolation: str = field(default="bilinear", metadata={"unit": ("bilinear", "nearest")})
@@ -159,8 +160,8 @@ class Augment:
     clean: float = field(default=0.0, metadata={"unit": "%"})  # percent of the epochs, the last: images as they are
 
     def __post_init__(self) -> None:
-        if self.scale >= 100:
-            raise ValueError("scale is below 100%: nothing would be left of the image")
+        if self.scale >= 100 or self.stretch >= 100:
+            raise ValueError("scale and stretch are below 100%: nothing would be left of the image")
         if self.rotate > 180 or self.shear >= 90:
             raise ValueError("rotate is at most 180deg and shear below 90deg")
         if self.brightness > 100 or self.contrast > 100:
@@ -180,7 +181,7 @@ class Augment:
     @property
     def warps(self) -> bool:
         """Whether pixels move at all."""
-        return any((self.rotate, self.shift, self.scale, self.shear))
+        return any((self.rotate, self.shift, self.scale, self.shear, self.stretch))
 
     @property
     def recolours(self) -> bool:

@@ -50,8 +50,10 @@ def _draw(stage: Augment, count: int, generator: np.random.Generator, strength: 
         drawn["contrast"] = (1 + contrast * stage.contrast / 100).astype(np.float32)
         drawn["order"] = order.astype(np.float32)
     if stage.warps:
-        turn, shear, scale, right, down = _even(5, count, generator, strength)
+        turn, shear, scale, right, down, *stretch = _even(6 if stage.stretch else 5, count, generator, strength)
         inverse = inverse_map(turn * radians(stage.rotate), shear * radians(stage.shear), 1 + scale * stage.scale / 100)
+        if stretch:
+            inverse = unstretched(inverse, 1 + stretch[0] * stage.stretch / 100)
         shift = np.stack((right, down), 1) * stage.shift
         if stage.interpolation == "nearest":
             shift = shift.round()
@@ -72,3 +74,8 @@ def inverse_map(
     sine, cosine, slant = np.sin(turn_N), np.cos(turn_N), np.tan(shear_N)
     a, b, c, d = scale_N * np.stack((cosine, -cosine * slant - sine, sine, cosine - sine * slant))
     return np.stack((d, -b, -c, a), 1).reshape(-1, 2, 2) / (scale_N**2)[:, None, None]
+
+
+def unstretched(inverse_N22: NDArray[np.float64], wider_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse maps that also undo what comes before all else: times as wide, and as many times less tall."""
+    return inverse_N22 * np.stack((1 / wider_N, wider_N), 1)[:, :, None]
