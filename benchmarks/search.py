@@ -47,6 +47,7 @@ from smallprint.sweep import sweep, trainings
 from smallprint.training.data import Dataset, held_out, load_dataset
 
 CONTRACT = "accuracy >= 93%, last_epochs = 5, parameters < 1500, epochs <= 30"
+FLOOR = 135  # parameters, a tenth of the starting rung's: none of the three is stopped by it
 FIRST_FRESH = 5_000  # seeds that none of them has used
 
 
@@ -135,7 +136,7 @@ def by_search(field: Field, root: Path, seed: int) -> tuple[Answer | None, int]:
     """`smallprint search`."""
     trained, found = 0, None
     events = search(
-        field.ladder, field.rung.name, budget=field.seconds, seed=seed, runs=root, dataset=field.whole
+        field.ladder, field.rung.name, budget=field.seconds, floor=FLOOR, seed=seed, runs=root, dataset=field.whole
     )  # fmt: skip
     for event in events:
         trained += isinstance(event, RunEnded)
@@ -147,7 +148,7 @@ def by_search(field: Field, root: Path, seed: int) -> tuple[Answer | None, int]:
 
 def by_chance(field: Field, root: Path, seed: int) -> tuple[Answer | None, int]:
     """Draws without a memory, each at full length."""
-    space, kept = Space(field.ladder, field.rung, Goal()), list[Answer]()
+    space, kept = Space(field.ladder, field.rung, Goal(), floor=FLOOR), list[Answer]()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
 
     def ask() -> tuple[Network, Recipe, float, int]:
@@ -166,7 +167,7 @@ def by_chance(field: Field, root: Path, seed: int) -> tuple[Answer | None, int]:
 
 def by_narrowing(field: Field, root: Path, seed: int) -> tuple[Answer | None, int]:
     """The starting rung with fewer and fewer channels."""
-    space, kept, draw = Space(field.ladder, field.rung, Goal()), list[Answer](), Random(seed)
+    space, kept, draw = Space(field.ladder, field.rung, Goal(), floor=FLOOR), list[Answer](), Random(seed)
     low, high = space.floor, space.ceiling
 
     def ask() -> tuple[Network, Recipe, float, int]:
