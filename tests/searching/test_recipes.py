@@ -57,7 +57,7 @@ def test_the_usual_recipe_is_the_one_that_has_worked() -> None:
     }
 
 
-def test_muon_leaves_to_sgd_what_sgd_alone_would_do() -> None:
+def test_muon_leaves_to_sgd_what_sgd_alone_would_do_and_decays_its_matrices_in_proportion() -> None:
     said = made("muon", batch=32, decay=5e-4).sentences()["optimiser"]
     assert said == "muon lr=0.008 weight_decay=0.03 sgd_lr=0.0707 sgd_weight_decay=0.0005"
 

@@ -50,10 +50,14 @@ def _draw(stage: Augment, count: int, generator: np.random.Generator, strength: 
         drawn["contrast"] = (1 + contrast * stage.contrast / 100).astype(np.float32)
         drawn["order"] = order.astype(np.float32)
     if stage.warps:
+        # A stage that does not stretch takes five draws, so that the ones behind it are those they have always been.
         turn, shear, scale, right, down, *stretch = _even(6 if stage.stretch else 5, count, generator, strength)
-        inverse = inverse_map(turn * radians(stage.rotate), shear * radians(stage.shear), 1 + scale * stage.scale / 100)
-        if stretch:
-            inverse = unstretched(inverse, 1 + stretch[0] * stage.stretch / 100)
+        inverse = inverse_map(
+            turn * radians(stage.rotate),
+            shear * radians(stage.shear),
+            1 + scale * stage.scale / 100,
+            1 + stretch[0] * stage.stretch / 100 if stretch else np.ones(count),
+        )
         shift = np.stack((right, down), 1) * stage.shift
         if stage.interpolation == "nearest":
             shift = shift.round()
@@ -68,14 +72,16 @@ def _even(columns: int, count: int, generator: np.random.Generator, strength: fl
 
 
 def inverse_map(
-    turn_N: NDArray[np.float64], shear_N: NDArray[np.float64], scale_N: NDArray[np.float64]
+    turn_N: NDArray[np.float64],
+    shear_N: NDArray[np.float64],
+    scale_N: NDArray[np.float64],
+    stretch_N: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The (N, 2, 2) matrices that undo: shear along x, turn (both in radians), scale."""
+    """The (N, 2, 2) matrices that undo: stretch (times as wide, as many times less tall), shear along x, turn, scale.
+
+    Shear and turn are in radians.
+    """
     sine, cosine, slant = np.sin(turn_N), np.cos(turn_N), np.tan(shear_N)
     a, b, c, d = scale_N * np.stack((cosine, -cosine * slant - sine, sine, cosine - sine * slant))
-    return np.stack((d, -b, -c, a), 1).reshape(-1, 2, 2) / (scale_N**2)[:, None, None]
-
-
-def unstretched(inverse_N22: NDArray[np.float64], wider_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse maps that also undo what comes before all else: times as wide, and as many times less tall."""
-    return inverse_N22 * np.stack((1 / wider_N, wider_N), 1)[:, :, None]
+    unstretched = np.stack((d, -b, -c, a), 1).reshape(-1, 2, 2) / (scale_N**2)[:, None, None]
+    return unstretched * np.stack((1 / stretch_N, stretch_N), 1)[:, :, None]
