@@ -27,13 +27,13 @@ _SEPARABLE: Mapping[str, Gene] = {
 }  # fmt: skip
 _SMALL_STEPS: Mapping[str, Gene] = {"batch": 32, "fade": 20}
 _MUON: Mapping[str, Gene] = {
-    **_SMALL_STEPS, "recipe": "muon", "decay": 3e-4, "warmup": 5, "augment": 1.3, "shear": 12, "hard": 50,
+    **_SMALL_STEPS, "recipe": "muon", "decay": 3e-4, "warmup": 5, "augment": 1.3, "shear": 9, "fade": 0, "hard": 50,
 }  # fmt: skip
 _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
 # One a line: where between floor and ceiling (0 and 1, on a scale of ratios), and what differs from the usual.
 _TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
-    (0.9, {**_DEEP, **_SEPARABLE, "first": 3, "middle": 2, "last": 1, "widen": 3.2, "bulge": 1.0}, _MUON),
+    (0.9, {**_DEEP, **_SEPARABLE, "first": 3, "middle": 2, "last": 2, "widen": 2.7, "bulge": 1.0}, _MUON),
     (0.4, {**_DEEP, **_SEPARABLE, "first": 2, "middle": 3, "last": 2, "widen": 3.0}, _MUON),
     (0.7, {**_DEEP, "middle": 4, "last": 2, "widen": 1.3}, _MUON),
     (0.3, {**_DEEP, "middle": 3, "bulge": 1.2, "widen": 1.3}, _SMALL_STEPS),
