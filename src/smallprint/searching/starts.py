@@ -35,6 +35,7 @@ _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 _TRIED: tuple[tuple[float, Mapping[str, Gene], Mapping[str, Gene]], ...] = (
     (0.9, {**_DEEP, **_SEPARABLE, "first": 3, "middle": 2, "last": 2, "widen": 2.7, "bulge": 1.0}, _MUON),
     (0.4, {**_DEEP, **_SEPARABLE, "first": 2, "middle": 3, "last": 2, "widen": 3.0}, _MUON),
+    (0.7, {**_DEEP, **_SEPARABLE, "middle": 3, "last": 2, "widen": 3.5}, _MUON),
     (0.7, {**_DEEP, "middle": 4, "last": 2, "widen": 1.3}, _MUON),
     (0.3, {**_DEEP, "middle": 3, "bulge": 1.2, "widen": 1.3}, _SMALL_STEPS),
     (0.9, {}, {}),
