@@ -27,7 +27,7 @@ _SEPARABLE: Mapping[str, Gene] = {
 }  # fmt: skip
 _SMALL_STEPS: Mapping[str, Gene] = {"batch": 32, "fade": 20}
 _MUON: Mapping[str, Gene] = {
-    **_SMALL_STEPS, "recipe": "muon", "decay": 3e-4, "warmup": 5, "augment": 1.3, "shear": 9, "fade": 0, "hard": 50,
+    "recipe": "muon", "batch": 32, "decay": 3e-4, "warmup": 5, "augment": 1.3, "shear": 9, "hard": 50,
 }  # fmt: skip
 _TAUGHT: Mapping[str, Gene] = {"temperature": 4.0, "share": 90}
 
